@@ -1,0 +1,3 @@
+"""Wallets for any Django model, over one double-entry ledger."""
+
+__version__ = "0.2.0"

@@ -1,0 +1,266 @@
+"""What every wallet, transaction and transfer model has; subclass these to add fields.
+
+State only: money moves through the services.
+"""
+
+import uuid
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, ClassVar, Self
+
+from django.contrib.contenttypes.fields import GenericForeignKey
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
+from django.utils import timezone
+
+from .conf import wallet_settings
+from .holders import HolderKeyField
+from .ledger.accounts import ensure_asset
+from .ledger.errors import LedgerReadOnly
+from .ledger.fields import MoneyField
+from .ledger.ids import uuid7
+from .ledger.models import LEDGER_COLUMNS, Account
+from .managers import TransactionManager, WalletManager
+
+DEFAULT_SLUG = "default"
+
+
+class AbstractWallet(Account):
+    """An account with a holder and a slug."""
+
+    account_ptr = models.OneToOneField(
+        Account, on_delete=models.CASCADE, parent_link=True, primary_key=True, db_column="id", related_name="%(class)s"
+    )
+    holder_type = models.ForeignKey(
+        ContentType, on_delete=models.PROTECT, related_name="%(class)s_wallets", db_constraint=False
+    )
+    holder_id = HolderKeyField(type_field="holder_type")
+    holder = GenericForeignKey("holder_type", "holder_id")
+    slug = models.SlugField(default=DEFAULT_SLUG, help_text="The name of the wallet")
+    uuid = models.UUIDField(default=uuid.uuid4, editable=False, unique=True)
+    frozen_at = models.DateTimeField(null=True, blank=True, help_text="When the wallet was frozen")
+    frozen_reason = models.CharField(max_length=255, blank=True, help_text="Reason for freezing")
+    meta = models.JSONField(blank=True, null=True, default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects: ClassVar[WalletManager[Self]] = WalletManager()
+
+    class Meta:
+        abstract = True
+        unique_together = (("holder_type", "holder_id", "slug"),)
+        verbose_name = "Wallet"
+        verbose_name_plural = "Wallets"
+
+    def __str__(self) -> str:
+        return f"{self.slug} ({self.balance}){' [FROZEN]' if self.is_frozen else ''}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save everything but what the ledger owns; a new wallet gets its asset from `currency`.
+
+        :raises LedgerReadOnly: a new wallet carries a balance, or `update_fields` names one
+        """
+        if self._state.adding:
+            if any(getattr(self, column) for column in LEDGER_COLUMNS):
+                raise LedgerReadOnly("A wallet starts empty: deposit what it holds.")
+            if not self.asset_id:
+                self.asset = ensure_asset(self.currency, using=kwargs.get("using"))
+            self.decimal_places = self.asset.decimal_places
+        super().save(*args, **kwargs)
+
+    @property
+    def currency(self) -> str:
+        """The code of the wallet's asset."""
+        if self.asset_id:
+            return self.asset_id
+        code: str = (self.meta or {}).get("currency", wallet_settings.DEFAULT_CURRENCY)
+        return code
+
+    def freeze(self, reason: str = "") -> None:
+        """Freeze the wallet: nothing goes in or out until `unfreeze`."""
+        self._set_frozen(is_frozen=True, at=timezone.now(), reason=reason)
+
+    def unfreeze(self) -> None:
+        """Let the wallet take part in movements again."""
+        self._set_frozen(is_frozen=False, at=None, reason="")
+
+    def _set_frozen(self, *, is_frozen: bool, at: Any, reason: str) -> None:
+        self.is_frozen, self.frozen_at, self.frozen_reason = is_frozen, at, reason
+        self.save(update_fields=["is_frozen", "frozen_at", "frozen_reason", "updated_at"])
+
+    # The verbs, on the wallet itself. Each is one call of the service class that the settings name.
+
+    def deposit(self, amount: Any, meta: Any = None, confirmed: bool = True, **options: Any) -> Any:
+        """Add to this wallet; see `WalletService.deposit`."""
+        from .utils import get_wallet_service
+
+        return get_wallet_service().deposit(self, amount, meta, confirmed, **options)
+
+    def withdraw(self, amount: Any, meta: Any = None, confirmed: bool = True, **options: Any) -> Any:
+        """Take from this wallet; see `WalletService.withdraw`."""
+        from .utils import get_wallet_service
+
+        return get_wallet_service().withdraw(self, amount, meta, confirmed, **options)
+
+    def transfer(self, to_wallet: "AbstractWallet", amount: Any, meta: Any = None, **options: Any) -> Any:
+        """Move from this wallet to another; see `TransferService.transfer_between`."""
+        from .utils import get_transfer_service
+
+        return get_transfer_service().transfer_between(self, to_wallet, amount, meta, **options)
+
+
+class AbstractTransaction(models.Model):
+    """The holder-facing record of a deposit into, or a withdrawal from, one wallet.
+
+    `amount` is positive for both types. `entry_id` is the journal entry that moved the money, None before.
+    """
+
+    TYPE_DEPOSIT = "deposit"
+    TYPE_WITHDRAW = "withdraw"
+    TYPE_CHOICES = ((TYPE_DEPOSIT, "Deposit"), (TYPE_WITHDRAW, "Withdraw"))
+    STATUS_PENDING = "pending"
+    STATUS_COMPLETED = "completed"
+    STATUS_FAILED = "failed"
+    STATUS_REVERSED = "reversed"
+    STATUS_EXPIRED = "expired"
+    STATUS_CHOICES = (
+        (STATUS_PENDING, "Pending"),
+        (STATUS_COMPLETED, "Completed"),
+        (STATUS_FAILED, "Failed"),
+        (STATUS_REVERSED, "Reversed"),
+        (STATUS_EXPIRED, "Expired"),
+    )
+    # True on the object that answers a repeated call; not stored.
+    replayed = False
+    IMMUTABLE_COLUMNS = frozenset({"wallet", "payable_type", "payable_id", "type", "amount", "uuid", "idempotency_key"})
+
+    payable_type = models.ForeignKey(
+        ContentType,
+        on_delete=models.PROTECT,
+        related_name="%(class)s_transactions",
+        db_constraint=False,
+        db_index=False,
+    )
+    payable_id = HolderKeyField(type_field="payable_type")
+    payable = GenericForeignKey("payable_type", "payable_id")
+    uuid = models.UUIDField(default=uuid7, editable=False, unique=True)
+    type = models.CharField(max_length=20, choices=TYPE_CHOICES)
+    amount = MoneyField()
+    confirmed = models.BooleanField(default=True)
+    status = models.CharField(
+        max_length=20,
+        choices=STATUS_CHOICES,
+        default=STATUS_COMPLETED,
+        help_text="Current status of the transaction",
+    )
+    entry_id = models.BigIntegerField(null=True, editable=False)
+    idempotency_key = models.CharField(max_length=255, null=True, editable=False)  # noqa: DJ001 - unique when given
+    meta = models.JSONField(blank=True, null=True, default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects: ClassVar[TransactionManager[Self]] = TransactionManager()
+
+    class Meta:
+        abstract = True
+        constraints = [
+            models.CheckConstraint(condition=models.Q(amount__gt=0), name="%(app_label)s_%(class)s_amount_positive"),
+            models.UniqueConstraint(
+                fields=["idempotency_key"],
+                condition=models.Q(idempotency_key__isnull=False),
+                name="%(app_label)s_%(class)s_idempotency_key",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        indicator = "" if self.status == self.STATUS_COMPLETED else f" [{self.status.upper()}]"
+        return f"{self.type} {self.amount}{indicator}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the record; what it says about the money is written once and later changes to it are ignored."""
+        if not self._state.adding and kwargs.get("update_fields") is None:
+            kwargs["update_fields"] = list_mutable_fields(self, self.IMMUTABLE_COLUMNS)
+        super().save(*args, **kwargs)
+
+    @property
+    def is_pending(self) -> bool:
+        return self.status == self.STATUS_PENDING
+
+    @property
+    def is_completed(self) -> bool:
+        return self.status == self.STATUS_COMPLETED
+
+    @property
+    def is_reversible(self) -> bool:
+        return self.status == self.STATUS_COMPLETED
+
+
+class AbstractTransfer(models.Model):
+    """The record of a movement from one wallet to another."""
+
+    # True on the object that answers a repeated call; not stored.
+    replayed = False
+    STATUS_EXCHANGE = "exchange"
+    STATUS_TRANSFER = "transfer"
+    STATUS_PAID = "paid"
+    STATUS_REFUND = "refund"
+    STATUS_GIFT = "gift"
+    STATUS_CHOICES = (
+        (STATUS_EXCHANGE, "Exchange"),
+        (STATUS_TRANSFER, "Transfer"),
+        (STATUS_PAID, "Paid"),
+        (STATUS_REFUND, "Refund"),
+        (STATUS_GIFT, "Gift"),
+    )
+
+    from_type = models.ForeignKey(
+        ContentType,
+        on_delete=models.PROTECT,
+        related_name="%(class)s_transfers_sent",
+        db_constraint=False,
+        db_index=False,
+    )
+    from_id = HolderKeyField(type_field="from_type")
+    from_object = GenericForeignKey("from_type", "from_id")
+    to_type = models.ForeignKey(
+        ContentType,
+        on_delete=models.PROTECT,
+        related_name="%(class)s_transfers_received",
+        db_constraint=False,
+        db_index=False,
+    )
+    to_id = HolderKeyField(type_field="to_type")
+    to_object = GenericForeignKey("to_type", "to_id")
+    status = models.CharField(max_length=20, choices=STATUS_CHOICES, default=STATUS_TRANSFER)
+    discount = MoneyField(default=Decimal(0))
+    fee = MoneyField(default=Decimal(0))
+    uuid = models.UUIDField(default=uuid7, editable=False, unique=True)
+    entry_id = models.BigIntegerField(null=True, editable=False)
+    idempotency_key = models.CharField(max_length=255, null=True, editable=False)  # noqa: DJ001 - unique when given
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        abstract = True
+        constraints = [
+            models.UniqueConstraint(
+                fields=["idempotency_key"],
+                condition=models.Q(idempotency_key__isnull=False),
+                name="%(app_label)s_%(class)s_idempotency_key",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Transfer {self.status} ({self.uuid})"
+
+
+def list_mutable_fields(instance: models.Model, immutable: Iterable[str]) -> list[str]:
+    """Return the names of the fields that an update may write."""
+    return [
+        field.name
+        for field in instance._meta.concrete_fields
+        if not field.primary_key and field.name not in frozenset(immutable)
+    ]
+
+
+__all__ = ["AbstractTransaction", "AbstractTransfer", "AbstractWallet", "LedgerReadOnly"]

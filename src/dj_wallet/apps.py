@@ -1,0 +1,16 @@
+"""The Django app."""
+
+from django.apps import AppConfig
+from django.db.backends.signals import connection_created
+
+
+class DjangoWalletsConfig(AppConfig):
+    name = "dj_wallet"
+    verbose_name = "Django Wallets"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import signals  # noqa: F401
+        from .ledger.store import prepare_connection
+
+        connection_created.connect(prepare_connection, dispatch_uid="dj_wallet.prepare_connection")

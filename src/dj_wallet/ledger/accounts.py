@@ -1,0 +1,44 @@
+"""Assets and system accounts, created when first used."""
+
+from typing import Final
+
+from django.db import DEFAULT_DB_ALIAS
+
+from ..conf import wallet_settings
+from .engine import MAX_CODE_LENGTH, is_storable
+from .errors import MovementInvalid
+from .models import Account, Asset
+
+MAX_ASSET_CODE_LENGTH: Final = 32
+
+
+def ensure_asset(code: str, *, using: str | None = None) -> Asset:
+    """Return the asset, created with MATH_SCALE decimal places if it is new.
+
+    :raises MovementInvalid: the code is empty or longer than 32 characters
+    """
+    if not isinstance(code, str) or not is_storable(code, MAX_ASSET_CODE_LENGTH, minimum=1):
+        raise MovementInvalid(f"An asset code has 1 to {MAX_ASSET_CODE_LENGTH} characters.")
+    assets = Asset.objects.using(using or DEFAULT_DB_ALIAS)
+    return assets.get_or_create(code=code, defaults={"decimal_places": wallet_settings.MATH_SCALE})[0]
+
+
+def system_account(code: str, asset: str, *, using: str | None = None) -> int:
+    """Return the id of our own account of that code and asset, created if it is new.
+
+    :raises MovementInvalid: the code or the asset is empty or too long
+    """
+    accounts = Account.objects.using(using or DEFAULT_DB_ALIAS).filter(kind=Account.Kind.SYSTEM)
+    found = accounts.filter(code=code, asset=asset).values_list("pk", flat=True).first()
+    if found is not None:
+        return found
+    if not is_storable(code, MAX_CODE_LENGTH, minimum=1):
+        raise MovementInvalid(f"The code of a system account has 1 to {MAX_CODE_LENGTH} characters.")
+    unit = ensure_asset(asset, using=using)
+    account, _ = accounts.get_or_create(
+        kind=Account.Kind.SYSTEM,
+        code=code,
+        asset=unit,
+        defaults={"decimal_places": unit.decimal_places},
+    )
+    return account.pk

@@ -1,0 +1,390 @@
+"""The rules of the ledger: plain functions over immutable values. No Django, no clock, no settings.
+
+`decide` is the only place where a movement of money is accepted or refused. The fast paths of the stores
+only prove that nothing in a batch can be refused; whenever they cannot, they write nothing and the batch
+comes here.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+from .errors import (
+    AccountNotFound,
+    AmountInvalid,
+    AssetMismatch,
+    IdempotencyConflict,
+    InsufficientFunds,
+    MovementInvalid,
+    WalletException,
+    WalletFrozen,
+)
+from .money import EXACT, MAX_DECIMAL_PLACES, MAX_INTEGER_DIGITS
+
+MAX_ACCOUNT_ID: Final = 2**63
+MAX_KEY_LENGTH: Final = 255
+MAX_CODE_LENGTH: Final = 64
+MAX_REFERENCE_TYPE_LENGTH: Final = 32
+MAX_REFERENCE_ID_LENGTH: Final = 255
+
+
+class Bucket(IntEnum):
+    """The part of an account that a movement takes from or adds to."""
+
+    AVAILABLE = 0
+    LOCKED = 1
+    PENDING = 2
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class Kind(StrEnum):
+    """What business fact an entry records."""
+
+    DEPOSIT = "DEPOSIT"
+    WITHDRAWAL = "WITHDRAWAL"
+    BID_LOCK = "BID_LOCK"
+    BID_UNLOCK = "BID_UNLOCK"
+    ESCROW_LOCK = "ESCROW_LOCK"
+    SALE_CREDIT = "SALE_CREDIT"
+    FEE_DEBIT = "FEE_DEBIT"
+    REFUND = "REFUND"
+    TRANSFER = "TRANSFER"
+    EXCHANGE = "EXCHANGE"
+    PURCHASE = "PURCHASE"
+    REVERSAL = "REVERSAL"
+    ADJUSTMENT = "ADJUSTMENT"
+    OPENING = "OPENING"
+
+
+class Movement(NamedTuple):
+    """A posting that is asked for: `amount` of `asset` goes from source to destination.
+
+    A place is a wallet's account id, or the code of a system account of the asset such as "external:bank".
+    """
+
+    source: int | str
+    destination: int | str
+    amount: Decimal
+    asset: str
+    source_bucket: Bucket = Bucket.AVAILABLE
+    destination_bucket: Bucket = Bucket.AVAILABLE
+
+
+class Entry(NamedTuple):
+    """A journal entry that is asked for: one business fact, all its movements or none.
+
+    `allow_overdraft` lets a source go below its limit (force_withdraw); `allow_frozen` lets money that is
+    already on its way arrive at, or leave, a frozen wallet (the outcome of a payout).
+    """
+
+    kind: Kind
+    movements: tuple[Movement, ...]
+    idempotency_key: str | None = None
+    reference_type: str = ""
+    reference_id: str = ""
+    event_at: datetime | None = None
+    meta: Mapping[str, Any] | None = None
+    allow_overdraft: bool = False
+    allow_frozen: bool = False
+
+
+class AccountState(NamedTuple):
+    """What the rules need to know of a locked account. `overdraft_limit` None means no limit."""
+
+    id: int
+    asset: str
+    decimal_places: int
+    is_system: bool
+    is_frozen: bool
+    overdraft_limit: Decimal | None
+    balances: tuple[Decimal, Decimal, Decimal]
+    version: int
+
+
+class Side(NamedTuple):
+    """What a posting left on one of its sides. None on system accounts, whose balance is derived."""
+
+    balance_after: Decimal | None
+    version: int | None
+
+
+class Posted(NamedTuple):
+    """An entry that stands in the ledger. `balances` holds (source, destination) after each movement."""
+
+    entry_id: int
+    replayed: bool
+    balances: tuple[tuple[Decimal | None, Decimal | None], ...] = ()
+
+
+class KnownEntry(NamedTuple):
+    """An entry found under an idempotency key."""
+
+    posted: Posted
+    fingerprint: str
+
+
+class Accepted(NamedTuple):
+    """An entry that may be written, with both sides of each movement."""
+
+    entry: Entry
+    sides: tuple[tuple[Side, Side], ...]
+
+
+class Repeated(NamedTuple):
+    """An entry with the same key and content as an earlier one of the same batch."""
+
+    index: int
+
+
+Outcome = Posted | WalletException
+Decision = Accepted | Repeated | Posted | WalletException
+
+
+def fingerprint(entry: Entry) -> str:
+    """Return 32 hex digits that change with anything that moves money or says why, and with nothing else."""
+    parts = [entry.kind, entry.reference_type, entry.reference_id]
+    for movement in entry.movements:
+        parts += (
+            str(movement.source),
+            str(movement.destination),
+            format(EXACT.create_decimal(movement.amount).normalize(EXACT), "f"),
+            movement.asset,
+            f"{movement.source_bucket:d}{movement.destination_bucket:d}",
+        )
+    return blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def find_malformation(entry: Entry) -> WalletException | None:
+    """Return what is wrong with the entry before any account is looked at, or None."""
+    if not entry.movements:
+        return MovementInvalid("An entry needs at least one movement.")
+    if entry.idempotency_key is not None and not is_storable(entry.idempotency_key, MAX_KEY_LENGTH, minimum=1):
+        return MovementInvalid(f"An idempotency key has 1 to {MAX_KEY_LENGTH} characters.")
+    if not (
+        is_storable(entry.reference_type, MAX_REFERENCE_TYPE_LENGTH)
+        and is_storable(entry.reference_id, MAX_REFERENCE_ID_LENGTH)
+    ):
+        return MovementInvalid("The reference is too long.")
+    for movement in entry.movements:
+        if problem := _find_movement_malformation(movement):
+            return problem
+    return None
+
+
+def is_storable(text: str, maximum: int, minimum: int = 0) -> bool:
+    """Tell whether the text fits a column: its length, no NUL, and no lone surrogate, which UTF-8 cannot spell."""
+    return (
+        minimum <= len(text) <= maximum
+        and "\x00" not in text
+        and (text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text))
+    )
+
+
+def _find_movement_malformation(movement: Movement) -> WalletException | None:
+    amount = movement.amount
+    if not isinstance(amount, Decimal) or not amount.is_finite() or amount <= 0:
+        return AmountInvalid(f"The amount must be a Decimal greater than zero, not {amount!r}.")
+    if amount.adjusted() >= MAX_INTEGER_DIGITS or excess_digits(amount, MAX_DECIMAL_PLACES):
+        return AmountInvalid(f"The amount {amount} has too many digits.")
+    if movement.source == movement.destination and movement.source_bucket == movement.destination_bucket:
+        return MovementInvalid("A movement must not lead to where it started.")
+    places = ((movement.source, movement.source_bucket), (movement.destination, movement.destination_bucket))
+    if any(isinstance(place, int) and not 0 < place < MAX_ACCOUNT_ID for place, _ in places):
+        return AccountNotFound("There is no such account.")
+    if any(isinstance(place, str) and not is_storable(place, MAX_CODE_LENGTH, minimum=1) for place, _ in places):
+        return AccountNotFound("There is no such system account.")
+    if not is_storable(movement.asset, MAX_CODE_LENGTH, minimum=1):
+        return AssetMismatch("There is no such asset.")
+    if any(isinstance(place, str) and bucket != Bucket.AVAILABLE for place, bucket in places):
+        return MovementInvalid("A system account has no locked or pending part.")
+    return None
+
+
+def excess_digits(amount: Decimal, decimal_places: int) -> bool:
+    """Tell whether the amount has a non-zero digit beyond `decimal_places`."""
+    _, digits, exponent = amount.as_tuple()
+    if not isinstance(exponent, int) or exponent >= -decimal_places:
+        return False
+    return any(digits[exponent + decimal_places :])
+
+
+def decide(
+    entries: Sequence[Entry],
+    accounts: Mapping[int | str, AccountState],
+    known: Mapping[str, KnownEntry],
+    *,
+    significant_digits: int | None = None,
+) -> tuple[list[Decision], dict[int, AccountState]]:
+    """Apply the entries one after the other; return a decision for each and the changed wallet accounts.
+
+    :param accounts: every account that exists among those the entries name: wallets by id, system accounts by
+        `system_key`
+    :param known: entries already in the ledger, by idempotency key
+    :param significant_digits: how many digits of a number the database keeps, None for all that are allowed
+    """
+    changed: dict[int, AccountState] = {}
+    decisions: list[Decision] = []
+    seen: dict[str, tuple[int, str]] = {}
+    for index, entry in enumerate(entries):
+        decision = (
+            find_malformation(entry)
+            or find_repetition(entry, known, seen)
+            or _apply(entry, accounts, changed, significant_digits)
+        )
+        if isinstance(decision, Accepted) and entry.idempotency_key is not None:
+            seen[entry.idempotency_key] = (index, fingerprint(entry))
+        decisions.append(decision)
+    return decisions, changed
+
+
+def find_repetition(
+    entry: Entry, known: Mapping[str, KnownEntry], seen: Mapping[str, tuple[int, str]]
+) -> Repeated | Posted | IdempotencyConflict | None:
+    """Return the first result of the entry's key, a conflict if it was used for something else, or None."""
+    key = entry.idempotency_key
+    if key is None:
+        return None
+    if key in known:
+        if known[key].fingerprint == fingerprint(entry):
+            return known[key].posted._replace(replayed=True)
+    elif key in seen:
+        index, content = seen[key]
+        if content == fingerprint(entry):
+            return Repeated(index)
+    else:
+        return None
+    return IdempotencyConflict(f"The idempotency key {key!r} was used for something else.")
+
+
+def system_key(code: str, asset: str) -> str:
+    """Return the key of a system account in the `accounts` of `decide`."""
+    return f"{code}\x1f{asset}"
+
+
+def _apply(
+    entry: Entry,
+    accounts: Mapping[int | str, AccountState],
+    changed: dict[int, AccountState],
+    significant_digits: int | None,
+) -> Accepted | WalletException:
+    touched: dict[int, AccountState] = {}
+    sides = []
+    try:
+        for movement in entry.movements:
+            source, destination = (
+                _find_account(place, movement, accounts, changed, touched)
+                for place in (movement.source, movement.destination)
+            )
+            _check_movement(entry, movement, source, destination)
+            left = _move(source, movement.source_bucket, -movement.amount, touched)
+            if source.id == destination.id:
+                destination = touched[source.id]
+            right = _move(destination, movement.destination_bucket, movement.amount, touched)
+            _check_digits((movement.amount, left.balance_after, right.balance_after), significant_digits)
+            sides.append((left, right))
+    except WalletException as refusal:
+        return refusal
+    changed.update(touched)
+    return Accepted(entry, tuple(sides))
+
+
+def _find_account(
+    place: int | str,
+    movement: Movement,
+    accounts: Mapping[int | str, AccountState],
+    changed: Mapping[int, AccountState],
+    touched: Mapping[int, AccountState],
+) -> AccountState:
+    if isinstance(place, str):
+        account = accounts.get(system_key(place, movement.asset))
+    else:
+        account = touched.get(place) or changed.get(place) or accounts.get(place)
+        if account is not None and account.is_system:
+            account = None
+    if account is None:
+        raise AccountNotFound(f"There is no account {place!r}.")
+    return account
+
+
+def _check_movement(entry: Entry, movement: Movement, source: AccountState, destination: AccountState) -> None:
+    for account in (source, destination):
+        if account.asset != movement.asset:
+            raise AssetMismatch(f"Account {account.id} counts {account.asset}, not {movement.asset}.")
+        if excess_digits(movement.amount, account.decimal_places):
+            raise AmountInvalid(f"{account.asset} has {account.decimal_places} decimal places.")
+    for account in (source, destination):
+        if account.is_frozen and not entry.allow_frozen:
+            raise WalletFrozen(f"Account {account.id} is frozen.")
+    if not source.is_system:
+        _check_funds(entry, movement, source)
+
+
+def _check_funds(entry: Entry, movement: Movement, source: AccountState) -> None:
+    bucket = movement.source_bucket
+    held = source.balances[bucket]
+    if bucket == Bucket.AVAILABLE:
+        if entry.allow_overdraft or source.overdraft_limit is None:
+            return
+        spendable = EXACT.add(held, source.overdraft_limit)
+    else:
+        spendable = held
+    if spendable < movement.amount:
+        raise InsufficientFunds(f"Insufficient funds. Balance: {held}, Required: {movement.amount}")
+
+
+def _move(account: AccountState, bucket: Bucket, delta: Decimal, touched: dict[int, AccountState]) -> Side:
+    if account.is_system:
+        return Side(None, None)
+    balances = list(account.balances)
+    balances[bucket] = EXACT.add(balances[bucket], delta)
+    if balances[bucket].adjusted() >= MAX_INTEGER_DIGITS:
+        raise AmountInvalid(f"The balance would have more than {MAX_INTEGER_DIGITS} digits before the decimal point.")
+    after = account._replace(balances=(balances[0], balances[1], balances[2]), version=account.version + 1)
+    touched[account.id] = after
+    return Side(balances[bucket], after.version)
+
+
+def _check_digits(numbers: Iterable[Decimal | None], significant_digits: int | None) -> None:
+    if significant_digits is None:
+        return
+    for number in numbers:
+        if number is not None and count_significant_digits(number) > significant_digits:
+            raise AmountInvalid(f"This database keeps {significant_digits} digits and cannot hold {number} exactly.")
+
+
+def count_significant_digits(number: Decimal) -> int:
+    """Return the digits of the number without leading and trailing zeros."""
+    return len("".join(map(str, number.as_tuple().digits)).strip("0"))
+
+
+def list_wallet_ids(entries: Iterable[Entry]) -> list[int]:
+    """Return the distinct wallet accounts that the entries name, in the order in which they must be locked."""
+    return sorted(
+        {
+            place
+            for entry in entries
+            for movement in entry.movements
+            for place in (movement.source, movement.destination)
+            if isinstance(place, int)
+        }
+    )
+
+
+def list_system_accounts(entries: Iterable[Entry]) -> list[tuple[str, str]]:
+    """Return the distinct (code, asset) pairs of system accounts that the entries name, sorted."""
+    return sorted(
+        {
+            (place, movement.asset)
+            for entry in entries
+            for movement in entry.movements
+            for place in (movement.source, movement.destination)
+            if isinstance(place, str)
+        }
+    )
+

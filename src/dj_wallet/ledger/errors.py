@@ -1,0 +1,89 @@
+"""Why a movement of money was refused.
+
+    WalletException
+    +-- AmountInvalid                 the amount is not a positive number the asset can hold
+    +-- AccountNotFound               no such account in this asset
+    +-- AssetMismatch                 the two sides count different things
+    +-- MovementInvalid               the entry itself makes no sense (no movements, same place twice, ...)
+    +-- WalletFrozen                  the wallet takes part in no movement until it is unfrozen
+    +-- InsufficientFunds             the bucket holds less than the amount, overdraft included
+    +-- IdempotencyConflict           the key was used before, for something else
+    +-- OutcomeUnknown                the database did not say whether it committed: ask again with the same key
+    +-- LedgerReadOnly                balances and history are written by `post` only
+    +-- TransactionAlreadyProcessed   the record has left the state this step needs
+
+The order above is the precedence: of several reasons the first is reported.
+Each class carries a stable `code` for machines and says whether the very same call can succeed later (`retryable`).
+"""
+
+from typing import ClassVar
+
+
+class WalletException(Exception):  # noqa: N818 - the name is public API since release 0.1.0
+    """Base of every refusal of this library."""
+
+    code: ClassVar[str] = "wallet_error"
+    retryable: ClassVar[bool] = False
+
+
+class AmountInvalid(WalletException):
+    """The amount is not a positive number that the asset (and the database) can hold exactly."""
+
+    code = "amount_invalid"
+
+
+class AccountNotFound(WalletException):
+    """There is no such account, or not in this asset."""
+
+    code = "account_not_found"
+
+
+class AssetMismatch(WalletException):
+    """Source and destination count different things; use an exchange."""
+
+    code = "asset_mismatch"
+
+
+class MovementInvalid(WalletException):
+    """The entry makes no sense: no movements, a movement onto itself, an over-long key or reference."""
+
+    code = "movement_invalid"
+
+
+class WalletFrozen(WalletException):
+    """The wallet is frozen: nothing goes in or out."""
+
+    code = "wallet_frozen"
+    retryable = True
+
+
+class InsufficientFunds(WalletException):
+    """The source bucket holds less than the amount, its overdraft limit included."""
+
+    code = "insufficient_funds"
+    retryable = True
+
+
+class IdempotencyConflict(WalletException):
+    """The idempotency key was used before, for something else."""
+
+    code = "idempotency_conflict"
+
+
+class OutcomeUnknown(WalletException):
+    """The database did not confirm the commit. Repeat the call with the same idempotency key to learn the outcome."""
+
+    code = "outcome_unknown"
+    retryable = True
+
+
+class LedgerReadOnly(WalletException):
+    """Balances, versions and history are written by `dj_wallet.ledger.post` only."""
+
+    code = "ledger_read_only"
+
+
+class TransactionAlreadyProcessed(WalletException):
+    """The transaction has already left the state that this step needs."""
+
+    code = "transaction_already_processed"

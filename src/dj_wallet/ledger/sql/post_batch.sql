@@ -1,0 +1,104 @@
+-- Post many entries in one statement, if all of them are certain to be accepted.
+--
+-- The caller has computed, without knowing any balance, for each wallet account and bucket the total change and the
+-- lowest point on the way, and for each posting the running change so far. This function adds the balances: it
+-- updates the accounts in id order, checks `balance + lowest point` against the limit, and inserts the postings.
+-- When any account fails its check, or a key is taken, everything is undone and no row is returned.
+--
+-- Accounts: arrays of one element per wallet account, in id order; p_low_* is NULL where nothing is taken (or the
+-- check is waived); the locked and pending arrays may be empty when no posting touches these buckets.
+-- Postings: p_first is the position of the first posting of the same entry; p_source and p_destination are account
+-- ids, or -n for the nth system account; *_at is the position among the accounts, NULL for system accounts.
+-- Hash and merge joins are off so that the update visits the accounts in id order and batches do not deadlock.
+create or replace function dj_wallet_post_batch(
+    p_accounts bigint[], p_assets text[], p_scales integer[], p_touches integer[], p_mind_frozen boolean[],
+    p_available numeric[], p_low_available numeric[], p_locked numeric[], p_low_locked numeric[],
+    p_pending numeric[], p_low_pending numeric[],
+    p_system_codes text[], p_system_assets text[], p_system_scales integer[],
+    p_first integer[], p_kind text[], p_amount numeric[],
+    p_source bigint[], p_source_bucket integer[], p_source_at integer[], p_source_change numeric[], p_source_touch integer[],
+    p_destination bigint[], p_destination_bucket integer[], p_destination_at integer[], p_destination_change numeric[],
+    p_destination_touch integer[],
+    p_reference_type text[], p_reference_id text[], p_key text[], p_fingerprint uuid[], p_event_at timestamptz[])
+returns table (o_entry_id bigint, o_source_after numeric, o_destination_after numeric)
+language plpgsql
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+    v_ids bigint[];
+    v_system bigint[];
+    v_available numeric[];
+    v_locked numeric[];
+    v_pending numeric[];
+    v_version bigint[];
+begin
+    select coalesce(array_agg(a.id order by s.position), '{}') into v_system
+    from unnest(p_system_codes, p_system_assets, p_system_scales) with ordinality as s (code, asset, scale, position)
+    join dj_wallet_account a
+        on a.kind = 'system' and a.asset_id = s.asset and a.code = s.code and a.decimal_places >= s.scale;
+    if cardinality(v_system) <> cardinality(p_system_codes) then return; end if;
+
+    with x as (
+        select * from unnest(
+            p_accounts, p_assets, p_scales, p_touches, p_mind_frozen,
+            p_available, p_low_available, p_locked, p_low_locked, p_pending, p_low_pending
+        ) as x (id, asset, scale, touches, mind_frozen,
+                available, low_available, locked, low_locked, pending, low_pending)
+        order by id
+    ), u as (
+        update dj_wallet_account a set
+            balance = a.balance + x.available,
+            locked_balance = a.locked_balance + coalesce(x.locked, 0),
+            pending_balance = a.pending_balance + coalesce(x.pending, 0),
+            version = a.version + x.touches
+        from x
+        where a.id = x.id and a.kind = 'wallet' and a.asset_id = x.asset and a.decimal_places >= x.scale
+          and not (a.is_frozen and x.mind_frozen)
+          and (x.low_available is null or a.overdraft_limit is null
+               or a.balance + x.low_available >= -a.overdraft_limit)
+          and (x.low_locked is null or a.locked_balance + x.low_locked >= 0)
+          and (x.low_pending is null or a.pending_balance + x.low_pending >= 0)
+        returning a.id, a.balance - x.available as available, a.locked_balance - coalesce(x.locked, 0) as locked,
+                  a.pending_balance - coalesce(x.pending, 0) as pending, a.version - x.touches as version
+    )
+    select array_agg(u.available order by u.id), array_agg(u.locked order by u.id),
+           array_agg(u.pending order by u.id), array_agg(u.version order by u.id)
+    into v_available, v_locked, v_pending, v_version
+    from u;
+    if coalesce(cardinality(v_version), 0) <> cardinality(p_accounts) then
+        raise exception sqlstate 'DJW01';
+    end if;
+
+    v_ids := array(select nextval('dj_wallet_posting_id_seq') from generate_series(1, cardinality(p_first)));
+    return query
+    insert into dj_wallet_posting as p (
+        id, entry_id, kind, source_account_id, source_bucket, destination_account_id, destination_bucket, amount,
+        source_balance_after, source_version, destination_balance_after, destination_version,
+        reference_type, reference_id, idempotency_key, fingerprint, event_at, created_at)
+    select
+        v_ids[t.position], v_ids[t.first], t.kind,
+        case when t.source < 0 then v_system[-t.source] else t.source end, t.source_bucket,
+        case when t.destination < 0 then v_system[-t.destination] else t.destination end, t.destination_bucket,
+        t.amount,
+        case t.source_bucket when 0 then v_available[t.source_at] when 1 then v_locked[t.source_at]
+            else v_pending[t.source_at] end + t.source_change,
+        v_version[t.source_at] + t.source_touch,
+        case t.destination_bucket when 0 then v_available[t.destination_at] when 1 then v_locked[t.destination_at]
+            else v_pending[t.destination_at] end + t.destination_change,
+        v_version[t.destination_at] + t.destination_touch,
+        t.reference_type, t.reference_id, t.key, t.fingerprint, t.event_at, clock_timestamp()
+    from unnest(
+        p_first, p_kind, p_amount,
+        p_source, p_source_bucket, p_source_at, p_source_change, p_source_touch,
+        p_destination, p_destination_bucket, p_destination_at, p_destination_change, p_destination_touch,
+        p_reference_type, p_reference_id, p_key, p_fingerprint, p_event_at
+    ) with ordinality as t (
+        first, kind, amount, source, source_bucket, source_at, source_change, source_touch,
+        destination, destination_bucket, destination_at, destination_change, destination_touch,
+        reference_type, reference_id, key, fingerprint, event_at, position)
+    returning p.entry_id, p.source_balance_after, p.destination_balance_after;
+exception
+    when sqlstate 'DJW01' or unique_violation or check_violation or numeric_value_out_of_range then
+        return;
+end $$;

@@ -1,0 +1,207 @@
+"""Deposits and withdrawals of one wallet."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from django.db import router
+
+from .. import signals
+from ..abstract_models import AbstractTransaction, AbstractWallet
+from ..ledger.engine import Entry, Kind, Movement
+from ..ledger.errors import AmountInvalid, TransactionAlreadyProcessed, WalletFrozen
+from ..ledger.money import parse_amount, read_number
+from ..ledger.post import post_one, run_in_transaction
+from ..models import Transaction
+from .movements import (
+    OUTSIDE,
+    Request,
+    build_transaction,
+    move,
+    refuse_other_use,
+    save_records,
+    update_balances,
+)
+
+
+class WalletService:
+    """Moves value into and out of one wallet.
+
+    Every method is atomic and joins the caller's transaction. The wallet passed in is up to date afterwards. With an
+    idempotency key a repeated call returns the first record and moves nothing.
+    """
+
+    @staticmethod
+    def verify_amount(amount: Any) -> None:
+        """Check that the amount is a positive number, without looking at any wallet.
+
+        :raises AmountInvalid: it is not
+        """
+        if read_number(amount) <= 0:
+            raise AmountInvalid(f"The amount must be greater than zero, not {amount}.")
+
+    @classmethod
+    def deposit(
+        cls,
+        wallet: AbstractWallet,
+        amount: Any,
+        meta: Mapping[str, Any] | None = None,
+        confirmed: bool = True,
+        *,
+        idempotency_key: str | None = None,
+        source: str = OUTSIDE,
+    ) -> Transaction:
+        """Add to the wallet what comes from the system account `source`; pending if not `confirmed`.
+
+        :raises AmountInvalid: not a positive amount of the wallet's asset
+        :raises WalletFrozen: the wallet is frozen
+        :raises IdempotencyConflict: the key was used for something else
+        """
+        request = Request(Kind.DEPOSIT, source, wallet, amount, meta, idempotency_key)
+        return cls._move(request, AbstractTransaction.TYPE_DEPOSIT, confirmed)
+
+    @classmethod
+    def withdraw(
+        cls,
+        wallet: AbstractWallet,
+        amount: Any,
+        meta: Mapping[str, Any] | None = None,
+        confirmed: bool = True,
+        *,
+        idempotency_key: str | None = None,
+        destination: str = OUTSIDE,
+    ) -> Transaction:
+        """Take from the wallet what goes to the system account `destination`.
+
+        A withdrawal that is not `confirmed` reserves nothing and is checked when it is.
+
+        :raises AmountInvalid: not a positive amount of the wallet's asset
+        :raises WalletFrozen: the wallet is frozen
+        :raises InsufficientFunds: the wallet holds less
+        :raises IdempotencyConflict: the key was used for something else
+        """
+        request = Request(Kind.WITHDRAWAL, wallet, destination, amount, meta, idempotency_key)
+        return cls._move(request, AbstractTransaction.TYPE_WITHDRAW, confirmed)
+
+    @classmethod
+    def force_withdraw(
+        cls,
+        wallet: AbstractWallet,
+        amount: Any,
+        meta: Mapping[str, Any] | None = None,
+        confirmed: bool = True,
+        *,
+        idempotency_key: str | None = None,
+        destination: str = OUTSIDE,
+    ) -> Transaction:
+        """Take from the wallet even what it does not hold; otherwise as `withdraw`."""
+        request = Request(
+            Kind.WITHDRAWAL, wallet, destination, amount, meta, idempotency_key, allow_overdraft=True
+        )
+        return cls._move(request, AbstractTransaction.TYPE_WITHDRAW, confirmed)
+
+    @classmethod
+    def confirm_transaction(cls, txn: Transaction) -> Transaction:
+        """Move the money of a pending transaction and complete it; return the fresh record.
+
+        :raises TransactionAlreadyProcessed: it is not pending
+        :raises WalletFrozen: the wallet is frozen
+        :raises InsufficientFunds: a withdrawal of more than the wallet holds
+        """
+        using = txn._state.db or router.db_for_write(Transaction)
+
+        def confirm() -> Transaction:
+            locked = lock_pending(txn, using, "confirm")
+            wallet = locked.wallet
+            is_deposit = locked.type == AbstractTransaction.TYPE_DEPOSIT
+            entry = Entry(
+                Kind.DEPOSIT if is_deposit else Kind.WITHDRAWAL,
+                (
+                    Movement(OUTSIDE, wallet.pk, locked.amount, wallet.asset_id)
+                    if is_deposit
+                    else Movement(wallet.pk, OUTSIDE, locked.amount, wallet.asset_id),
+                ),
+                f"transaction:{locked.uuid}",
+            )
+            posted = post_one(entry, using=using)
+            locked.status, locked.confirmed = AbstractTransaction.STATUS_COMPLETED, True
+            locked.entry_id = posted.entry_id
+            locked.save(update_fields=["status", "confirmed", "entry_id", "updated_at"])
+            update_balances(wallet, entry, posted)
+            signals.balance_changed.send(sender=cls, wallet=wallet, transaction=locked)
+            signals.transaction_confirmed.send(sender=cls, transaction=locked)
+            return locked
+
+        return run_in_transaction(confirm, using=using)
+
+    @classmethod
+    def reject_transaction(cls, txn: Transaction, reason: str = "") -> Transaction:
+        """Give a pending transaction up; return the fresh record, failed.
+
+        :raises TransactionAlreadyProcessed: it is not pending
+        """
+        using = txn._state.db or router.db_for_write(Transaction)
+
+        def reject() -> Transaction:
+            locked = lock_pending(txn, using, "reject")
+            locked.status = AbstractTransaction.STATUS_FAILED
+            locked.meta = {**(locked.meta or {}), "rejection_reason": reason}
+            locked.save(update_fields=["status", "meta", "updated_at"])
+            return locked
+
+        return run_in_transaction(reject, using=using)
+
+    @classmethod
+    def _move(cls, request: Request, type_: str, confirmed: bool) -> Transaction:
+        if confirmed:
+            return cast(Transaction, move(request, sender=cls))
+        return record_pending(request, type_, sender=cls)
+
+
+def record_pending(request: Request, type_: str, *, sender: type) -> Transaction:
+    """Write the record of a deposit or withdrawal that will move money later, or return the one with the same key.
+
+    :raises AmountInvalid: not a positive amount of the wallet's asset
+    :raises WalletFrozen: the wallet is frozen
+    :raises IdempotencyConflict: the key was used for something else
+    """
+    wallet = request.wallets[0]
+    using = wallet._state.db or router.db_for_write(Transaction)
+    amount = parse_amount(request.amount, wallet.decimal_places)
+    key = request.idempotency_key
+
+    def record() -> Transaction:
+        # The lock makes callers with the same key wait for each other.
+        fresh = type(wallet)._default_manager.using(using).select_for_update().get(pk=wallet.pk)
+        found = Transaction.objects.using(using).filter(idempotency_key=key).first() if key else None
+        if found is not None:
+            if (found.wallet_id, found.type, found.amount) != (wallet.pk, type_, amount):
+                raise refuse_other_use(key)
+            found.replayed = True
+            return found
+        if fresh.is_frozen:
+            raise WalletFrozen(f"Wallet '{fresh.slug}' is frozen: {fresh.frozen_reason or 'No reason provided'}")
+        txn = build_transaction(
+            wallet,
+            type_,
+            amount,
+            meta=request.meta,
+            entry_id=None,
+            idempotency_key=key,
+            status=AbstractTransaction.STATUS_PENDING,
+        )
+        save_records(Transaction, [txn], using)
+        signals.transaction_created.send(sender, transaction=txn)
+        return txn
+
+    return run_in_transaction(record, using=using)
+
+
+def lock_pending(txn: Transaction, using: str, step: str) -> Transaction:
+    """Return the transaction, locked and fresh.
+
+    :raises TransactionAlreadyProcessed: it is not pending
+    """
+    locked = Transaction.objects.using(using).select_for_update(of=("self",)).select_related("wallet").get(pk=txn.pk)
+    if not locked.is_pending:
+        raise TransactionAlreadyProcessed(f"Transaction is already {locked.status}, cannot {step}.")
+    return locked

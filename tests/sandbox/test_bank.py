@@ -1,0 +1,143 @@
+"""The bank's contract (seed 004), over a real socket with a real process."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from wallet_service.embedded import free_port
+
+SUCCESS = {"data": "success", "status": 200}
+FAILED = {"data": "failed", "status": 503}
+
+
+def order(reference: str = "payout-1", amount: object = 10_000) -> dict[str, object]:
+    return {"amount": amount, "reference": reference, "iban": "IR062960000000100324200001"}
+
+
+class Bank:
+    """A bank process that can be killed and started again on the same file."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.client = httpx.Client(timeout=5)
+
+    def start(self) -> None:
+        port = free_port()
+        command = [
+            sys.executable,
+            "-m",
+            "wallet_sandbox.bank",
+            "--port",
+            str(port),
+            "--state",
+            str(self.state),
+        ]
+        self.process = subprocess.Popen(command)
+        self.client.base_url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                assert self.client.get("/healthz").json() == {"status": "ok"}
+                return
+            except httpx.TransportError:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def pay(self, order: object) -> httpx.Response:
+        return self.client.post("/", json=order)
+
+    def break_down(self, mode: str) -> None:
+        assert self.client.post("/faults", json={"mode": mode}).json() == {"mode": mode}
+
+    def payments(self, **filters: str) -> list[dict[str, object]]:
+        return self.client.get("/payments", params=filters).json()["payments"]
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Iterator[Bank]:
+    bank = Bank(tmp_path / "bank.jsonl")
+    bank.start()
+    yield bank
+    bank.client.close()
+    bank.kill()
+
+
+def test_an_order_is_paid_and_listed(bank):
+    answer = bank.pay(order())
+    assert (answer.status_code, answer.json()) == (200, SUCCESS)
+    assert bank.payments() == [order()]
+
+
+def test_a_repeated_reference_is_paid_again(bank):
+    for _ in range(2):
+        assert bank.pay(order("twice")).json() == SUCCESS
+    assert bank.pay(order("once")).json() == SUCCESS
+    assert bank.payments(reference="twice") == [order("twice"), order("twice")]
+    assert len(bank.payments()) == 3
+
+
+def test_a_refusing_bank_answers_failed_and_pays_nothing(bank):
+    bank.break_down("refuse")
+    answer = bank.pay(order())
+    assert (answer.status_code, answer.json()) == (503, FAILED)
+    assert bank.payments() == []
+
+
+def test_a_bank_that_is_down_gives_no_answer_and_pays_nothing(bank):
+    bank.break_down("down")
+    with pytest.raises(httpx.RemoteProtocolError):
+        bank.pay(order())
+    bank.break_down("ok")
+    assert bank.payments() == []
+    assert bank.pay(order()).json() == SUCCESS
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        {"reference": "x"},
+        {"amount": 5},
+        order(amount=0),
+        order(amount=-1),
+        order(amount=True),
+        order(amount=1.5),
+        order(amount="5"),
+        order(reference=""),
+    ],
+)
+def test_a_malformed_order_is_refused_and_pays_nothing(bank, wrong):
+    answer = bank.pay(wrong)
+    assert (answer.status_code, answer.json()) == (400, {"data": "failed", "status": 400})
+    assert bank.payments() == []
+
+
+def test_an_unknown_fault_is_refused_and_changes_nothing(bank):
+    answer = bank.client.post("/faults", json={"mode": "explode"})
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"error": "mode must be one of ok, refuse, down"},
+    )
+    assert bank.pay(order()).json() == SUCCESS
+
+
+def test_an_accepted_payment_survives_the_death_of_the_bank(bank):
+    bank.pay(order("kept"))
+    bank.kill()
+    with bank.state.open("a") as file:
+        file.write('{"amount": 5, "refer')  # died while writing, before the answer
+    bank.start()
+    bank.pay(order("later"))
+    assert bank.payments() == [order("kept"), order("later")]
+    assert [json.loads(line) for line in bank.state.read_text().splitlines()] == bank.payments()
