@@ -1,10 +1,13 @@
 """Data folders for `wallet up`."""
 
+import contextlib
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.runtime.wallet_up import WalletUp
@@ -21,14 +24,14 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def stopped(open_folder: Path) -> Iterator[WalletUp]:
-    """`wallet up`, not started; whatever a test leaves running is killed after the module."""
+    """`wallet up`, not started; whatever a test leaves running is stopped after the module."""
     wallet_up = WalletUp(open_folder / "data")
     yield wallet_up
-    if wallet_up.process is not None:
-        wallet_up.process.kill()
-        wallet_up.process.wait()
+    if wallet_up.process is not None and wallet_up.process.poll() is None:
+        wallet_up.signal(signal.SIGTERM)
     for process in wallet_up.members() if wallet_up.data.exists() else []:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @pytest.fixture(scope="module")

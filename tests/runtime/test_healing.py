@@ -7,21 +7,22 @@ import psutil
 import pytest
 
 from tests.runtime.wallet_up import PROGRAMS, WalletUp, eventually
+from wallet_service import stack
+
+WORKERS = {"web": stack.WEB_WORKERS, "worker": stack.TASK_PROCESSES}
+
+
+def master_of(wallet_up: WalletUp, program: str) -> psutil.Process | None:
+    """Return the one master of a program, once it has all its workers."""
+    masters = wallet_up.masters(program)
+    if len(masters) != 1 or len(masters[0].children()) < WORKERS.get(program, 0):
+        return None
+    return masters[0]
 
 
 def kill_and_wait(wallet_up: WalletUp, program: str, victim: psutil.Process) -> None:
-    """Kill a process of a program and wait until one other master of it runs, with as many workers as before."""
-    [master] = wallet_up.masters(program)
-    workers = len(master.children())
     victim.kill()
-
-    def healed() -> bool:
-        masters = wallet_up.masters(program)
-        if victim.is_running() or len(masters) != 1:
-            return False
-        return program == "postgres" or len(masters[0].children()) == workers
-
-    eventually(healed)
+    eventually(lambda: not victim.is_running() and master_of(wallet_up, program))
 
 
 def test_the_start_prints_where_everything_is(running):
@@ -40,7 +41,7 @@ def test_the_start_prints_where_everything_is(running):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_killed_program_is_started_again_and_the_service_answers(running, program):
-    [master] = running.masters(program)
+    master = eventually(lambda: master_of(running, program))
     kill_and_wait(running, program, master)
     eventually(lambda: running.get() == 200 and running.get(port="bank") == 200)
     assert f"{program} was killed by signal 9: restarting {program}" in running.printed()
@@ -48,14 +49,13 @@ def test_a_killed_program_is_started_again_and_the_service_answers(running, prog
 
 @pytest.mark.parametrize("program", ["web", "worker"])
 def test_a_killed_worker_process_is_replaced(running, program):
-    [master] = running.masters(program)
-    victim = eventually(lambda: master.children() or running.masters(program)[0].children())[0]
-    kill_and_wait(running, program, victim)
+    master = eventually(lambda: master_of(running, program))
+    kill_and_wait(running, program, master.children()[0])
     eventually(lambda: running.get() == 200)
 
 
 def test_a_killed_master_leaves_no_worker_with_the_port(running):
-    [master] = running.masters("web")
+    master = eventually(lambda: master_of(running, "web"))
     workers = master.children()
     master.send_signal(signal.SIGKILL)
     _, alive = psutil.wait_procs(workers, timeout=10)

@@ -9,8 +9,10 @@ from .. import signals
 from ..abstract_models import AbstractTransaction, AbstractWallet
 from ..ledger.engine import Entry, Kind, Movement
 from ..ledger.errors import AmountInvalid, TransactionAlreadyProcessed, WalletFrozen
+from ..ledger.models import Posting
 from ..ledger.money import parse_amount, read_number
 from ..ledger.post import post_one, run_in_transaction
+from ..ledger.records import insert_records
 from ..models import Transaction
 from .movements import (
     OUTSIDE,
@@ -18,7 +20,6 @@ from .movements import (
     build_transaction,
     move,
     refuse_other_use,
-    save_records,
     update_balances,
 )
 
@@ -173,6 +174,8 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
         # The lock makes callers with the same key wait for each other.
         fresh = type(wallet)._default_manager.using(using).select_for_update().get(pk=wallet.pk)
         found = Transaction.objects.using(using).filter(idempotency_key=key).first() if key else None
+        if found is None and key and Posting.objects.using(using).filter(idempotency_key=key).exists():
+            raise refuse_other_use(key)
         if found is not None:
             if (found.wallet_id, found.type, found.amount) != (wallet.pk, type_, amount):
                 raise refuse_other_use(key)
@@ -189,7 +192,7 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
             idempotency_key=key,
             status=AbstractTransaction.STATUS_PENDING,
         )
-        save_records(Transaction, [txn], using)
+        insert_records([txn], using)
         signals.transaction_created.send(sender, transaction=txn)
         return txn
 

@@ -5,10 +5,10 @@ Every deposit, withdrawal and transfer, single or in bulk, comes through `move_m
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from django.contrib.contenttypes.models import ContentType
-from django.db import IntegrityError, router
+from django.db import router
 
 from .. import signals
 from ..abstract_models import AbstractTransaction, AbstractTransfer, AbstractWallet
@@ -17,13 +17,12 @@ from ..ledger.errors import IdempotencyConflict, WalletException
 from ..ledger.models import BALANCE_COLUMNS
 from ..ledger.money import parse_amount, trim
 from ..ledger.post import post, run_in_transaction
+from ..ledger.records import insert_records, post_with_records
 from ..models import Transaction, Transfer
-from .records import insert_records
 
 OUTSIDE: Final = "external:cash"
 
 Record = Transaction | Transfer
-M = TypeVar("M", Transaction, Transfer)
 
 
 class Request(NamedTuple):
@@ -49,30 +48,52 @@ class Request(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """A request with its entry, where that stands, and its records in the order withdrawal, deposit."""
+    """A request with its entry and its records: a withdrawal or a deposit, or both and a transfer."""
 
     request: Request
     entry: Entry
-    posted: Posted
     transactions: list[Transaction]
+    transfer: Transfer | None
+
+    @property
+    def record(self) -> Record:
+        return self.transfer or self.transactions[0]
 
 
 def move(request: Request, *, sender: type) -> Record:
     """Move the money of one request and return its record: a Transfer between wallets, else a Transaction.
 
+    See `move_many`.
+
     :raises WalletException: refused, nothing moved
     """
-    outcome = move_many([request], sender=sender)[0]
-    if isinstance(outcome, WalletException):
-        raise outcome
-    return outcome
+    using = find_alias([request])
+    _send_pre_signals(request, sender)
+    entry = _build_entry(request)
+    if isinstance(entry, WalletException):
+        raise entry
+    return run_in_transaction(lambda: _move_one(request, entry, sender, using), using=using)
+
+
+def _move_one(request: Request, entry: Entry, sender: type, using: str) -> Record:
+    moved = _build_records(request, entry)
+    _refuse_pending_keys([entry], using)
+    records = [*moved.transactions, moved.transfer] if moved.transfer else moved.transactions
+    posted = post_with_records(entry, records, using=using)
+    if posted.replayed:
+        found = _find_replayed([request], using)[0]
+        if isinstance(found, WalletException):
+            raise found
+        return found
+    _announce(moved, posted, sender)
+    return moved.record
 
 
 def move_many(requests: Sequence[Request], *, sender: type, using: str | None = None) -> list[Record | WalletException]:
     """Move the money of each request on its own; return its record or the refusal, in order.
 
     Idempotent for requests with a key: the first record comes back, marked `replayed`. Joins the caller's transaction.
-    The wallets passed in are up to date afterwards.
+    The wallets passed in are up to date afterwards. The number of statements does not depend on that of requests.
 
     :param sender: the sender of the signals, the service class
     """
@@ -115,50 +136,56 @@ def _get_place(side: AbstractWallet | str) -> int | str:
 def _move_many(
     requests: Sequence[Request], entries: Sequence[Entry | WalletException], sender: type, using: str
 ) -> list[Record | WalletException]:
-    outcomes: list[Any] = list(entries)
     sound = [(at, entry) for at, entry in enumerate(entries) if isinstance(entry, Entry)]
+    taken = _find_pending_keys([entry for _, entry in sound], using)
+    refused: dict[int, WalletException] = {
+        at: entry for at, entry in enumerate(entries) if isinstance(entry, WalletException)
+    }
+    refused |= {at: refuse_other_use(entry.idempotency_key) for at, entry in sound if entry.idempotency_key in taken}
+    sound = [(at, entry) for at, entry in sound if at not in refused]
     moved: dict[int, Moved] = {}
-    replayed: dict[int, Request] = {}
+    replayed: list[int] = []
+    posted: list[Posted] = []
     for (at, entry), outcome in zip(sound, post([entry for _, entry in sound], using=using), strict=True):
-        outcomes[at] = outcome
-        if isinstance(outcome, Posted):
-            if outcome.replayed:
-                replayed[at] = requests[at]
-            else:
-                moved[at] = Moved(requests[at], entry, outcome, _build_transactions(requests[at], entry, outcome))
-    for at, record in zip(moved, _write_records(list(moved.values()), sender, using), strict=True):
-        outcomes[at] = record
-    for at, record_or_conflict in zip(replayed, _find_replayed(list(replayed.values()), using), strict=True):
-        outcomes[at] = record_or_conflict
-    return outcomes
+        if isinstance(outcome, WalletException):
+            refused[at] = outcome
+        elif outcome.replayed:
+            replayed.append(at)
+        else:
+            moved[at] = _build_records(requests[at], entry, outcome.entry_id)
+            posted.append(outcome)
+    _insert_records(list(moved.values()), using)
+    for one, place in zip(moved.values(), posted, strict=True):
+        _announce(one, place, sender)
+    found = dict(zip(replayed, _find_replayed([requests[at] for at in replayed], using), strict=True))
+    records: dict[int, Record | WalletException] = {at: one.record for at, one in moved.items()}
+    outcomes = records | found | refused
+    return [outcomes[at] for at in range(len(requests))]
 
 
-def _build_transactions(request: Request, entry: Entry, posted: Posted) -> list[Transaction]:
+def _build_records(request: Request, entry: Entry, entry_id: int | None = None) -> Moved:
+    amount = entry.movements[0].amount
     is_transfer = len(request.wallets) == 2
-    transactions = []
-    if isinstance(request.source, AbstractWallet):
-        transactions.append(
-            build_transaction(
-                request.source,
-                AbstractTransaction.TYPE_WITHDRAW,
-                entry.movements[0].amount,
-                meta={**(request.meta or {}), **request.source_meta},
-                entry_id=posted.entry_id,
-                idempotency_key=None if is_transfer else request.idempotency_key,
-            )
+    key = None if is_transfer else request.idempotency_key
+    transactions = [
+        build_transaction(
+            wallet, type_, amount, meta={**(request.meta or {}), **meta}, entry_id=entry_id, idempotency_key=key
         )
-    if isinstance(request.destination, AbstractWallet):
-        transactions.append(
-            build_transaction(
-                request.destination,
-                AbstractTransaction.TYPE_DEPOSIT,
-                entry.movements[0].amount,
-                meta={**(request.meta or {}), **request.destination_meta},
-                entry_id=posted.entry_id,
-                idempotency_key=None if is_transfer else request.idempotency_key,
-            )
+        for wallet, type_, meta in (
+            (request.source, AbstractTransaction.TYPE_WITHDRAW, request.source_meta),
+            (request.destination, AbstractTransaction.TYPE_DEPOSIT, request.destination_meta),
         )
-    return transactions
+        if isinstance(wallet, AbstractWallet)
+    ]
+    return Moved(request, entry, transactions, _build_transfer(request, transactions) if is_transfer else None)
+
+
+def _insert_records(moved: Sequence[Moved], using: str) -> None:
+    insert_records([transaction for one in moved for transaction in one.transactions], using)
+    transfers = [one.transfer for one in moved if one.transfer is not None]
+    for transfer in transfers:
+        transfer.withdraw, transfer.deposit = transfer.withdraw, transfer.deposit  # take over their new keys
+    insert_records(transfers, using)
 
 
 def build_transaction(
@@ -186,65 +213,48 @@ def build_transaction(
     )
 
 
-def _write_records(moved: Sequence[Moved], sender: type, using: str) -> list[Record]:
-    if not moved:
-        return []
-    transactions = [transaction for one in moved for transaction in one.transactions]
-    save_records(Transaction, transactions, using)
-    transfers = [_build_transfer(one) for one in moved if len(one.transactions) == 2]
-    save_records(Transfer, transfers, using)
-    remaining = iter(transfers)
-    records: list[Record] = []
-    for one in moved:
-        for wallet in one.request.wallets:
-            update_balances(wallet, one.entry, one.posted)
-        record: Record = next(remaining) if len(one.transactions) == 2 else one.transactions[0]
-        _send_signals(one, record, sender)
-        records.append(record)
-    return records
-
-
-def _build_transfer(moved: Moved) -> Transfer:
-    withdraw, deposit = moved.transactions
+def _build_transfer(request: Request, transactions: Sequence[Transaction]) -> Transfer:
+    withdraw, deposit = transactions
     return Transfer(
         from_type_id=withdraw.payable_type_id,
         from_id=withdraw.payable_id,
         to_type_id=deposit.payable_type_id,
         to_id=deposit.payable_id,
-        status=moved.request.transfer_status,
+        status=request.transfer_status,
         withdraw=withdraw,
         deposit=deposit,
-        entry_id=moved.posted.entry_id,
-        idempotency_key=moved.request.idempotency_key,
+        entry_id=withdraw.entry_id,
+        idempotency_key=request.idempotency_key,
     )
 
 
-def save_records(model: type[M], records: Sequence[M], using: str) -> None:
-    """Insert new records with one statement and give them their keys.
-
-    :raises IdempotencyConflict: a key was used for another record
-    """
-    if not records:
-        return
-    keys = [record.idempotency_key for record in records if record.idempotency_key is not None]
-    for other in (Transaction, Transfer) if keys else ():
-        if taken := other._default_manager.using(using).filter(idempotency_key__in=keys).first():
-            raise refuse_other_use(taken.idempotency_key)
-    try:
-        insert_records(records, using)
-    except IntegrityError as error:
-        if keys:
-            raise IdempotencyConflict("An idempotency key of this batch was used for something else.") from error
-        raise
+def _find_pending_keys(entries: Sequence[Entry], using: str) -> set[str | None]:
+    """Return the keys that stand for a transaction which has not moved its money: the ledger does not know them."""
+    keys = [entry.idempotency_key for entry in entries if entry.idempotency_key is not None]
+    if not keys:
+        return set()
+    pending = Transaction.objects.using(using).filter(idempotency_key__in=keys, entry_id=None)
+    return set(pending.values_list("idempotency_key", flat=True))
 
 
-def _send_signals(moved: Moved, record: Record, sender: type) -> None:
+def _refuse_pending_keys(entries: Sequence[Entry], using: str) -> None:
+    for key in _find_pending_keys(entries, using):
+        raise refuse_other_use(key)
+
+
+def _announce(moved: Moved, posted: Posted, sender: type) -> None:
+    for wallet in moved.request.wallets:
+        update_balances(wallet, moved.entry, posted)
+    _send_signals(moved, sender)
+
+
+def _send_signals(moved: Moved, sender: type) -> None:
     for transaction in moved.transactions:
         signals.balance_changed.send(sender, wallet=transaction.wallet, transaction=transaction)
         signals.transaction_created.send(sender, transaction=transaction)
-    if isinstance(record, Transfer):
+    if moved.transfer is not None:
         signals.transfer_completed.send(
-            sender, transfer=record, from_wallet=moved.request.source, to_wallet=moved.request.destination
+            sender, transfer=moved.transfer, from_wallet=moved.request.source, to_wallet=moved.request.destination
         )
 
 

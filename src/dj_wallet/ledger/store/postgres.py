@@ -23,10 +23,11 @@ from ..engine import (
 from ..money import EXACT, ZERO
 from .generic import GenericStore
 
-POST_ONE: Final = (
-    "select * from dj_wallet_post_one(%s, %s, %s::numeric, %s::integer, %s::bigint, %s, %s::integer, %s::bigint, %s,"
+POST_ONE_CALL: Final = (
+    "dj_wallet_post_one(%s, %s, %s::numeric, %s::integer, %s::bigint, %s, %s::integer, %s::bigint, %s,"
     " %s::integer, %s::boolean, %s::boolean, %s, %s, %s, %s::uuid, %s::timestamptz)"
 )
+POST_ONE: Final = f"SELECT * FROM {POST_ONE_CALL}"
 BATCH_TYPES: Final = (
     *("bigint", "text", "integer", "integer", "boolean"),
     *("numeric", "numeric", "numeric", "numeric", "numeric", "numeric"),
@@ -43,10 +44,10 @@ class PostgresStore(GenericStore):
     """Posts through the functions in `ledger/sql`."""
 
     def post_fast(self, entries: Sequence[Entry]) -> list[Posted] | None:
-        if any(find_malformation(entry) for entry in entries):
-            return None
         if len(entries) == 1 and len(entries[0].movements) == 1:
             return self._post_one(entries[0])
+        if any(find_malformation(entry) for entry in entries):
+            return None
         keys = [entry.idempotency_key for entry in entries if entry.idempotency_key is not None]
         if len(set(keys)) < len(keys):
             return None
@@ -64,33 +65,11 @@ class PostgresStore(GenericStore):
         )
 
     def _post_one(self, entry: Entry) -> list[Posted] | None:
-        movement = entry.movements[0]
-        amount = format(movement.amount, "f")
-        source, destination = movement.source, movement.destination
-        key = entry.idempotency_key
+        parameters = list_one_parameters(entry)
+        if parameters is None:
+            return None
         with self.connection.cursor() as cursor:
-            cursor.execute(
-                POST_ONE,
-                (
-                    entry.kind.value,
-                    movement.asset,
-                    amount,
-                    count_decimal_places(amount),
-                    None if isinstance(source, str) else source,
-                    source if isinstance(source, str) else None,
-                    movement.source_bucket.value,
-                    None if isinstance(destination, str) else destination,
-                    destination if isinstance(destination, str) else None,
-                    movement.destination_bucket.value,
-                    entry.allow_overdraft,
-                    entry.allow_frozen,
-                    entry.reference_type,
-                    entry.reference_id,
-                    key,
-                    None if key is None else fingerprint(entry),
-                    entry.event_at,
-                ),
-            )
+            cursor.execute(POST_ONE, parameters)
             entry_id, *balances = cursor.fetchone()
         return None if entry_id is None else [Posted(entry_id, False, ((balances[0], balances[1]),))]
 
@@ -105,6 +84,35 @@ class PostgresStore(GenericStore):
             cursor.execute(POST_BATCH, batch.list_parameters())
             rows = cursor.fetchall()
         return _group_rows(entries, rows) if rows else None
+
+
+def list_one_parameters(entry: Entry) -> tuple[Any, ...] | None:
+    """Return the parameters of POST_ONE, or None if the entry is not one sound movement."""
+    if len(entry.movements) != 1 or find_malformation(entry):
+        return None
+    movement = entry.movements[0]
+    amount = format(movement.amount, "f")
+    source, destination = movement.source, movement.destination
+    key = entry.idempotency_key
+    return (
+        entry.kind.value,
+        movement.asset,
+        amount,
+        count_decimal_places(amount),
+        None if isinstance(source, str) else source,
+        source if isinstance(source, str) else None,
+        movement.source_bucket.value,
+        None if isinstance(destination, str) else destination,
+        destination if isinstance(destination, str) else None,
+        movement.destination_bucket.value,
+        entry.allow_overdraft,
+        entry.allow_frozen,
+        entry.reference_type,
+        entry.reference_id,
+        key,
+        None if key is None else fingerprint(entry),
+        entry.event_at,
+    )
 
 
 class Changes:

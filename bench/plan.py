@@ -1,0 +1,292 @@
+"""What is measured, on which database, and which figures are compared with which target."""
+
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Literal
+
+from bench.measure import Sample
+from bench.peers import environment, pgbench
+from bench.server import Server, System
+
+OUR_PYTHON = Path(sys.executable)
+OUR_APPS = "dj_wallet,bench.holders"
+WALLET_API = "bench.holders.wallet_api"
+
+OUR_API = System("ours", OUR_PYTHON, OUR_APPS, WALLET_API)
+OUR_LEDGER = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.ledger")
+OUR_READS = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.reads")
+DJ_WALLET = System("dj-wallet 0.1.0", environment.PYTHON, OUR_APPS, WALLET_API)
+HORDAK = System("hordak 2.0.0", environment.PYTHON, "mptt,hordak", "bench.peers.hordak")
+
+SMALL_LEDGER = 10_000
+LOADERS = 2
+
+Metric = Callable[[Sample], float]
+rate: Metric = attrgetter("rate")
+p50_ms: Metric = attrgetter("p50_ms")
+cpu_us: Metric = attrgetter("cpu_us")
+client_us: Metric = attrgetter("client_us")
+server_us: Metric = attrgetter("server_us")
+wal_per_op: Metric = attrgetter("wal_per_op")
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One thing that is run in every round, and the fixture that it needs."""
+
+    fixture: str
+    run: Callable[[Server, float], Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the report. A target bounds the ratio, or our own figure if there is no peer."""
+
+    name: str
+    ours: str
+    peer: str | None
+    peer_name: str | None
+    metric: Metric
+    unit: str
+    target: float | None
+    better: Literal["high", "low"]
+    conditions: str
+
+
+def worker(system: System, database: str, scenario: str) -> Measurement:
+    return Measurement(
+        database, lambda server, seconds: server.run(system, database, scenario, seconds)
+    )
+
+
+def tpcb(clients: int) -> Measurement:
+    return Measurement("tpcb", lambda server, seconds: pgbench.run(server, clients, seconds))
+
+
+def small(system: System, scenario: str) -> Measurement:
+    """Measure on a fresh copy of the small ledger, since the measurement itself makes it grow."""
+
+    def run(server: Server, seconds: float) -> Sample:
+        server.copy_database("growth_template", "growth_small")
+        return server.run(system, "growth_small", scenario, seconds)
+
+    return Measurement("growth", run)
+
+
+def large(system: System, scenario: str) -> Measurement:
+    return Measurement(
+        "growth",
+        lambda server, seconds: server.run(system, "growth_large", scenario, seconds),
+    )
+
+
+# In the order of a round: what is compared stands side by side, so that it meets the same weather.
+COMPARISONS = {
+    "tpcb 1": tpcb(1),
+    "ledger single": worker(OUR_LEDGER, "wallets", "single"),
+    "tpcb 16": tpcb(16),
+    "group random": worker(OUR_LEDGER, "wallets", "group_random"),
+    "group hot": worker(OUR_LEDGER, "wallets", "group_hot"),
+    "dj-wallet transfer": worker(DJ_WALLET, "djwallet", "transfer"),
+    "hordak transfer": worker(HORDAK, "hordak", "transfer"),
+    "public transfer": worker(OUR_API, "wallets", "transfer"),
+    "dj-wallet first transfer": worker(DJ_WALLET, "djwallet", "first_transfer"),
+    "public first transfer": worker(OUR_API, "wallets", "first_transfer"),
+    "dj-wallet deposit": worker(DJ_WALLET, "djwallet", "deposit"),
+    "public deposit": worker(OUR_API, "wallets", "deposit"),
+    "ledger batch": worker(OUR_LEDGER, "wallets", "batch"),
+}
+GROWTH = {
+    "single small": small(OUR_LEDGER, "single"),
+    "single large": large(OUR_LEDGER, "single"),
+    "batch small": small(OUR_LEDGER, "batch"),
+    "batch large": large(OUR_LEDGER, "batch"),
+    "balance small": small(OUR_READS, "balance"),
+    "balance large": large(OUR_READS, "balance"),
+    "as_of small": small(OUR_READS, "as_of"),
+    "as_of large": large(OUR_READS, "as_of"),
+    "statement small": small(OUR_READS, "statement"),
+    "statement large": large(OUR_READS, "statement"),
+}
+# Growth comes last: its bulk load makes checkpoints, after which everybody writes full page images.
+STAGES = (COMPARISONS, GROWTH)
+
+
+def make_fixtures(growth: int) -> dict[str, Callable[[Server], None]]:
+    """Return how to build each fixture; `growth` is the number of postings of the large ledger."""
+    return {
+        "tpcb": pgbench.setup,
+        "djwallet": lambda server: server.setup(DJ_WALLET, "djwallet"),
+        "hordak": lambda server: server.setup(HORDAK, "hordak"),
+        "wallets": lambda server: server.setup(OUR_API, "wallets"),
+        "growth": partial(build_ledgers, postings=growth),
+    }
+
+
+def build_ledgers(server: Server, postings: int) -> None:
+    """Fill a small ledger and a large one through our batch door, by two processes."""
+    server.setup(OUR_API, "growth_template")
+    server.work(OUR_LEDGER, "growth_template", "setup", str(SMALL_LEDGER))
+    server.execute("growth_template", "VACUUM ANALYZE")
+    server.copy_database("growth_template", "growth_large")
+    share = str((postings - SMALL_LEDGER) // LOADERS)
+    load = partial(server.work, OUR_LEDGER, "growth_large", "setup")
+    with ThreadPoolExecutor(LOADERS) as pool:
+        list(pool.map(load, [share] * LOADERS))
+    server.execute("growth_large", "VACUUM ANALYZE")
+    server.execute("growth_large", "CHECKPOINT")
+
+
+def make_rows(growth: int) -> list[Row]:
+    return [*_speed_rows(), *_growth_rows(growth), *_cost_rows()]
+
+
+def _speed_rows() -> Iterator[Row]:
+    atomic = "public API inside atomic(), 1 process, 1,000 holders loaded once, wallets seen before"
+    keyed = "1,000 wallets, random pairs, UUIDv7-like idempotency keys"
+    scale = f"TPC-B scale {pgbench.SCALE}, -M prepared"
+    yield Row(
+        name="transfer in atomic() vs dj-wallet",
+        ours="public transfer",
+        peer="dj-wallet transfer",
+        peer_name=DJ_WALLET.name,
+        metric=rate,
+        unit="transfers/s",
+        target=12,
+        better="high",
+        conditions=f"{atomic}, random pairs",
+    )
+    yield Row(
+        name="transfer in atomic() vs hordak",
+        ours="public transfer",
+        peer="hordak transfer",
+        peer_name=HORDAK.name,
+        metric=rate,
+        unit="transfers/s",
+        target=3,
+        better="high",
+        conditions=f"{atomic}, random pairs; hordak: Account.transfer_to, 1,000 accounts",
+    )
+    yield Row(
+        name="transfer between fresh instances",
+        ours="public first transfer",
+        peer="dj-wallet first transfer",
+        peer_name=DJ_WALLET.name,
+        metric=rate,
+        unit="transfers/s",
+        target=None,
+        better="high",
+        conditions="as above, but both holders are new Python objects in every transfer",
+    )
+    yield Row(
+        name="deposit in atomic() vs dj-wallet",
+        ours="public deposit",
+        peer="dj-wallet deposit",
+        peer_name=DJ_WALLET.name,
+        metric=rate,
+        unit="deposits/s",
+        target=5,
+        better="high",
+        conditions=atomic,
+    )
+    yield Row(
+        name="single transfer, 1 caller",
+        ours="ledger single",
+        peer="tpcb 1",
+        peer_name="TPC-B, 1 client",
+        metric=rate,
+        unit="transfers/s",
+        target=1.2,
+        better="high",
+        conditions=f"post_one, autocommit, {keyed}; {scale}",
+    )
+    yield Row(
+        name="group commit, 16 callers, random accounts",
+        ours="group random",
+        peer="tpcb 16",
+        peer_name="TPC-B, 16 clients",
+        metric=rate,
+        unit="transfers/s",
+        target=2,
+        better="high",
+        conditions=f"group_commit from 16 threads of 1 process, {keyed}; {scale}",
+    )
+    yield Row(
+        name="group commit, 16 callers, one hot account",
+        ours="group hot",
+        peer="group random",
+        peer_name="ours, random accounts",
+        metric=rate,
+        unit="entries/s",
+        target=0.8,
+        better="high",
+        conditions="external:bank to a random wallet, 16 threads of 1 process",
+    )
+    yield Row(
+        name="batch of 1,000: PostgreSQL + Python CPU",
+        ours="ledger batch",
+        peer=None,
+        peer_name=None,
+        metric=cpu_us,
+        unit="µs/posting",
+        target=32,
+        better="low",
+        conditions=f"post() of 1,000 entries per transaction, 1 process, {keyed}",
+    )
+
+
+def _growth_rows(growth: int) -> Iterator[Row]:
+    small_name = f"{SMALL_LEDGER:,} postings"
+    conditions = f"{growth:,} postings (ours) against {small_name} (peer), 1,000 wallets"
+    for name, key, metric, unit, target, better in (
+        ("single transfer", "single", rate, "transfers/s", 0.8, "high"),
+        ("batch of 1,000", "batch", rate, "postings/s", 0.85, "high"),
+        ("current balance, p50", "balance", p50_ms, "ms", 1.5, "low"),
+        ("balance as of a random time, p50", "as_of", p50_ms, "ms", 1.5, "low"),
+        ("statement of 50 lines, p50", "statement", p50_ms, "ms", 1.5, "low"),
+    ):
+        yield Row(
+            name=f"growth: {name}",
+            ours=f"{key} large",
+            peer=f"{key} small",
+            peer_name=small_name,
+            metric=metric,
+            unit=unit,
+            target=target,
+            better=better,
+            conditions=conditions,
+        )
+
+
+def _cost_rows() -> Iterator[Row]:
+    """Yield rows for information: CPU of both sides and WAL, steadier than anything per second."""
+    for name, ours, peer, peer_name in (
+        ("transfer in atomic()", "public transfer", "dj-wallet transfer", DJ_WALLET.name),
+        ("transfer in atomic()", "public transfer", "hordak transfer", HORDAK.name),
+        ("deposit in atomic()", "public deposit", "dj-wallet deposit", DJ_WALLET.name),
+        ("single transfer", "ledger single", "tpcb 1", "TPC-B, 1 client"),
+        ("group commit, random", "group random", "tpcb 16", "TPC-B, 16 clients"),
+        ("group commit, hot", "group hot", "tpcb 16", "TPC-B, 16 clients"),
+        ("batch of 1,000", "ledger batch", None, None),
+    ):
+        for label, metric, unit in (
+            ("PostgreSQL CPU", server_us, "µs"),
+            ("client CPU", client_us, "µs"),
+            ("WAL", wal_per_op, "bytes"),
+        ):
+            yield Row(
+                name=f"{label}: {name}",
+                ours=ours,
+                peer=peer,
+                peer_name=peer_name,
+                metric=metric,
+                unit=unit,
+                target=None,
+                better="low",
+                conditions="per operation; WAL includes full page images after checkpoints",
+            )

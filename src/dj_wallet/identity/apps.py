@@ -1,0 +1,10 @@
+"""The Django app."""
+
+from django.apps import AppConfig
+
+
+class IdentityConfig(AppConfig):
+    name = "dj_wallet.identity"
+    label = "dj_wallet_identity"
+    verbose_name = "Identity"
+    default_auto_field = "django.db.models.BigAutoField"

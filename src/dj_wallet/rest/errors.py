@@ -1,0 +1,225 @@
+"""Errors of the interface, and how every error looks to a client.
+
+    {"error": {"code": "...", "message": "...", "details": {...}, "timestamp": "..."}}
+
+`code` is stable and listed in docs/reference/errors.md; nothing else is meant for programs. No stack trace, no HTML.
+"""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse
+from django.utils import timezone
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from dj_wallet.exceptions import (
+    IdempotencyConflict,
+    OutcomeUnknown,
+    TransactionAlreadyProcessed,
+    WalletException,
+)
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS: Final = 1
+
+
+class ApiKeyInvalid(exceptions.AuthenticationFailed):
+    """The API key opens nothing."""
+
+    default_detail = "The API key is unknown, revoked or expired."
+    default_code = "api_key_invalid"
+
+
+class JSONInvalid(exceptions.ParseError):
+    """The body is not the JSON that we read."""
+
+    default_code = "json_invalid"
+
+
+class BodyTooLarge(exceptions.APIException):
+    """The body is longer than we read."""
+
+    status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    default_code = "body_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body must not be longer than {limit} bytes.")
+
+
+class LengthRequired(exceptions.APIException):
+    """The body comes without saying how long it is."""
+
+    status_code = HTTPStatus.LENGTH_REQUIRED
+    default_detail = "Send the body with a Content-Length."
+    default_code = "length_required"
+
+
+class IdempotencyKeyRequired(exceptions.APIException):
+    """A movement of money without a key could not be repeated safely."""
+
+    status_code = HTTPStatus.BAD_REQUEST
+    default_detail = "This request needs the header Idempotency-Key."
+    default_code = "idempotency_key_required"
+
+
+class IdempotencyKeyInvalid(exceptions.APIException):
+    """The key cannot be stored."""
+
+    status_code = HTTPStatus.BAD_REQUEST
+    default_detail = "An idempotency key has 1 to 128 printable ASCII characters."
+    default_code = "idempotency_key_invalid"
+
+
+class WalletExists(exceptions.APIException):
+    """The holder has a wallet of that slug."""
+
+    status_code = HTTPStatus.CONFLICT
+    default_detail = "You already have a wallet of this slug."
+    default_code = "wallet_exists"
+
+
+class AssetNotFound(exceptions.APIException):
+    """Assets are made by the operator, not by a typing error."""
+
+    status_code = HTTPStatus.UNPROCESSABLE_ENTITY
+    default_detail = "There is no such asset."
+    default_code = "asset_not_found"
+
+
+class Problem(NamedTuple):
+    """An error as a client sees it."""
+
+    status: HTTPStatus
+    code: str
+    message: str
+    details: Mapping[str, Any] = {}
+    headers: Mapping[str, str] = {}
+
+
+NOT_FOUND: Final = Problem(HTTPStatus.NOT_FOUND, "not_found", "There is nothing here.")
+FORBIDDEN: Final = Problem(HTTPStatus.FORBIDDEN, "permission_denied", "You may not do this.")
+BAD_REQUEST: Final = Problem(
+    HTTPStatus.BAD_REQUEST, "invalid_request", "The request cannot be read."
+)
+INTERNAL: Final = Problem(
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "internal_error",
+    "Something went wrong on our side. The request id tells us what.",
+)
+UNAVAILABLE: Final = Problem(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "database_unavailable",
+    "The database cannot be reached. Repeat the request with the same idempotency key.",
+    headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+)
+
+# Refusals of the ledger are 422 unless they are named here.
+WALLET_STATUSES: Final[Mapping[type[WalletException], HTTPStatus]] = {
+    IdempotencyConflict: HTTPStatus.CONFLICT,
+    TransactionAlreadyProcessed: HTTPStatus.CONFLICT,
+    OutcomeUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+def handle_exception(error: Exception, context: Mapping[str, Any]) -> Response | None:
+    """Return the answer to an error of a view, or None for what only a bug raises: Django logs that as 500."""
+    problem = find_problem(error)
+    if problem is None:
+        return None
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("%s: %s", problem.code, error)
+    return Response(build_body(problem), status=problem.status, headers=dict(problem.headers))
+
+
+def find_problem(error: Exception) -> Problem | None:
+    """Return what an expected error means to the client, or None."""
+    if isinstance(error, WalletException):
+        return describe_refusal(error)
+    if isinstance(error, exceptions.APIException):
+        return _describe_api_error(error)
+    if isinstance(error, Http404):
+        return NOT_FOUND
+    if isinstance(error, PermissionDenied):
+        return FORBIDDEN
+    if isinstance(error, OperationalError | InterfaceError):
+        return UNAVAILABLE
+    return None
+
+
+def describe_refusal(error: WalletException) -> Problem:
+    """Return what a refusal of the ledger means to the client."""
+    status = WALLET_STATUSES.get(type(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+    headers = (
+        {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        if status == HTTPStatus.SERVICE_UNAVAILABLE
+        else {}
+    )
+    return Problem(status, error.code, str(error), headers=headers)
+
+
+def build_body(problem: Problem) -> dict[str, Any]:
+    """Return the JSON of an error."""
+    return {
+        "error": {
+            "code": problem.code,
+            "message": problem.message,
+            "details": dict(problem.details),
+            "timestamp": timezone.now().isoformat().replace("+00:00", "Z"),
+        }
+    }
+
+
+def _describe_api_error(error: exceptions.APIException) -> Problem:
+    status = HTTPStatus(error.status_code)
+    headers = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if isinstance(error, exceptions.ValidationError):
+        details = error.detail if isinstance(error.detail, dict) else {"request": error.detail}
+        message = "The request is not valid: see details."
+        return Problem(status, "invalid_request", message, details, headers)
+    if isinstance(error, exceptions.Throttled) and error.wait is not None:
+        headers["Retry-After"] = str(max(1, round(error.wait)))
+    return Problem(status, _get_code(error), str(error.detail), headers=headers)
+
+
+def _get_code(error: exceptions.APIException) -> str:
+    return RENAMED.get(error.default_code, error.default_code)
+
+
+# What the framework calls by a word that we use otherwise.
+RENAMED: Final = {
+    "error": "internal_error",
+    "parse_error": "json_invalid",
+    "authentication_failed": "api_key_invalid",
+}
+
+
+def answer_bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Answer what Django refuses before a view is found."""
+    return _answer(BAD_REQUEST)
+
+
+def answer_forbidden(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Answer what Django forbids outside of the API's views."""
+    return _answer(FORBIDDEN)
+
+
+def answer_not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Answer a path that leads nowhere."""
+    return _answer(NOT_FOUND)
+
+
+def answer_internal_error(request: HttpRequest) -> JsonResponse:
+    """Answer for a bug."""
+    return _answer(INTERNAL)
+
+
+def _answer(problem: Problem) -> JsonResponse:
+    return JsonResponse(build_body(problem), status=problem.status, headers=problem.headers)

@@ -1,0 +1,39 @@
+"""Pages: `{"next": url | null, "previous": url | null, "results": [...]}`, newest first."""
+
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.request import Request
+
+MAX_ID_DIGITS = 18
+
+
+class NewestFirst(CursorPagination):
+    """Pages by primary key, so that they stay put while new rows arrive."""
+
+    ordering = "-pk"
+    page_size = 50
+    max_page_size = 200
+    page_size_query_param = "limit"
+    cursor_query_description = "From `next` or `previous` of another page."
+    page_size_query_description = "How many results, at most 200."
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """Return the cursor of the request.
+
+        :raises ValidationError: it is not one of ours
+        """
+        try:
+            cursor = super().decode_cursor(request)
+        except NotFound:
+            raise _refuse_cursor() from None
+        if cursor is not None and cursor.position is not None and not _is_id(cursor.position):
+            raise _refuse_cursor()
+        return cursor
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_ID_DIGITS
+
+
+def _refuse_cursor() -> ValidationError:
+    return ValidationError({"cursor": ["This cursor is not one of ours."]})

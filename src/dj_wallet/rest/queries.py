@@ -1,0 +1,100 @@
+"""Whose wallets and movements a user may see: their own. Staff read all. Anything else does not exist."""
+
+from collections.abc import Iterable
+from typing import Final, TypeVar
+from uuid import UUID
+
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Model, QuerySet
+from django.http import Http404
+
+from dj_wallet.identity.models import User
+from dj_wallet.models import Transaction, Transfer, Wallet
+
+M = TypeVar("M", bound=Model)
+
+# What a transfer's answer shows comes with it in one query.
+SIDES: Final = ("withdraw__wallet", "deposit__wallet")
+
+
+def list_wallets(user: User) -> QuerySet[Wallet]:
+    """Return the wallets that the user may see."""
+    return Wallet.objects.all() if user.is_staff else Wallet.objects.held_by(user)
+
+
+def get_wallet(user: User, uuid: UUID) -> Wallet:
+    """Return a wallet that the user may see.
+
+    :raises Http404: there is none
+    """
+    return _get(list_wallets(user).filter(uuid=uuid))
+
+
+def get_own_wallet(user: User, uuid: UUID) -> Wallet:
+    """Return a wallet whose money is the user's to move.
+
+    :raises Http404: there is none
+    """
+    return _get(Wallet.objects.held_by(user).filter(uuid=uuid))
+
+
+def find_wallets(uuids: Iterable[UUID]) -> dict[UUID, Wallet]:
+    """Return those of the wallets that exist, whoever holds them. One query."""
+    return {wallet.uuid: wallet for wallet in Wallet.objects.filter(uuid__in=set(uuids))}
+
+
+def is_held_by(wallet: Wallet, user: User) -> bool:
+    """Tell whether the user holds the wallet. No query."""
+    user_type = ContentType.objects.get_for_model(user)
+    return wallet.holder_type_id == user_type.pk and wallet.holder_id == user.pk
+
+
+def list_transactions(wallet: Wallet) -> QuerySet[Transaction]:
+    """Return the wallet's deposits and withdrawals, with their payouts."""
+    return wallet.transactions.select_related("payout")
+
+
+def get_transaction(wallet: Wallet, transaction_id: int) -> Transaction:
+    """Return a transaction of the wallet.
+
+    :raises Http404: there is none
+    """
+    return _get(list_transactions(wallet).filter(pk=transaction_id))
+
+
+def list_transfers(user: User) -> QuerySet[Transfer]:
+    """Return the transfers that the user sent or received."""
+    transfers = Transfer.objects.select_related(*SIDES)
+    if user.is_staff:
+        return transfers
+    own = Wallet.objects.held_by(user).values("pk")
+    # Two index walks: with OR the planner would read every transfer there is.
+    sent = Transfer.objects.filter(withdraw__wallet__in=own).values("pk")
+    received = Transfer.objects.filter(deposit__wallet__in=own).values("pk")
+    return transfers.filter(pk__in=sent.union(received))
+
+
+def get_transfer(user: User, uuid: UUID) -> Transfer:
+    """Return a transfer that the user sent or received.
+
+    :raises Http404: there is none
+    """
+    transfer = _get(Transfer.objects.select_related(*SIDES).filter(uuid=uuid))
+    sides = (transfer.withdraw.wallet, transfer.deposit.wallet)
+    if user.is_staff or any(is_held_by(wallet, user) for wallet in sides):
+        return transfer
+    raise Http404
+
+
+def load_sides(transfers: Iterable[Transfer]) -> dict[int, Transfer]:
+    """Return the transfers anew by primary key, with what their answers show. One query."""
+    keys = [transfer.pk for transfer in transfers]
+    return Transfer.objects.select_related(*SIDES).in_bulk(keys) if keys else {}
+
+
+def _get(found: QuerySet[M]) -> M:
+    """:raises Http404: nothing was found"""
+    row = found.first()
+    if row is None:
+        raise Http404
+    return row

@@ -1,0 +1,244 @@
+"""What `wallet up` runs: PostgreSQL, Redis, the sandbox bank, web, worker and beat, and the addresses between them."""
+
+import http.client
+import json
+import os
+import secrets
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from wallet_service.embedded import (
+    LOOPBACK,
+    PostgresServer,
+    RedisServer,
+    keep_secret,
+    make_folder,
+    package_folder,
+    tail,
+)
+from wallet_service.processes import RUN_VARIABLE
+from wallet_service.supervisor import StartFailed, Supervisor
+
+DEFAULT_PORTS = MappingProxyType({"web": 8000, "postgres": 54320, "redis": 63790, "bank": 8010})
+PORTS_TO_TRY = 200
+DATABASE = "wallet"
+WEB_WORKERS = 2
+WEB_THREADS = 8
+TASK_PROCESSES = 2
+
+# Children see these variables and those `wallet up` sets, nothing else: no PGHOST, GRANIAN_PORT or cloud credential of
+# the user's shell changes what they do. A test compares the list with what settings.py reads.
+PASSED_ON = frozenset({
+    "ALLOWED_HOSTS", "BANK_TIMEOUT_SECONDS", "CSRF_TRUSTED_ORIGINS", "DATABASE_POOL_SIZE", "LOG_LEVEL",
+    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ",
+})  # fmt: skip
+PASSED_ON_PREFIX = "WALLET_"
+
+
+class PortBusy(Exception):
+    """Somebody else listens on a port the user asked for."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where things run. A server whose address is given is somebody else's: it is used, not started."""
+
+    host: str
+    ports: Mapping[str, int]
+    database_url: str | None = None
+    redis_url: str | None = None
+    broker_url: str | None = None
+    bank_url: str | None = None
+
+    @property
+    def reachable_host(self) -> str:
+        """An address of the web server that this machine can connect to, also when it listens on all."""
+        return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(self.host, self.host)  # noqa: S104
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.reachable_host}]" if ":" in self.reachable_host else self.reachable_host
+        return f"http://{host}:{self.ports['web']}"
+
+
+def choose_ports(
+    data: Path, host: str, wanted: Mapping[str, int | None], say: Callable[[str], None]
+) -> dict[str, int]:
+    """Pick a port for each server: the wanted one, else the one of the last run, else the default or the next free one.
+
+    The choice is kept in the data folder.
+
+    :raises PortBusy: if a wanted port is taken; the others are moved out of the way
+    """
+    record = data / "ports.json"
+    last: dict[str, int] = json.loads(record.read_text()) if record.exists() else {}
+    chosen: dict[str, int] = {}
+    for name, default in DEFAULT_PORTS.items():
+        address = host if name == "web" else LOOPBACK
+        port = wanted.get(name)
+        if port is None:
+            port = _next_free(
+                address,
+                last.get(name, default),
+                taken={*chosen.values(), *filter(None, wanted.values())},
+            )
+            if port != last.get(name, default):
+                say(f"port {last.get(name, default)} is busy: {name} takes {port}")
+        elif port in chosen.values() or not _is_free(address, port):
+            raise PortBusy(
+                f"port {port} ({name}) is busy: choose another, or leave the choice to us"
+            )
+        chosen[name] = port
+    record.write_text(json.dumps(chosen))
+    return chosen
+
+
+def start(supervisor: Supervisor, plan: Plan) -> dict[str, Any]:
+    """Bring everything up and return what `wallet_demo` reported once the service answers."""
+    environment = _environment(plan, supervisor.data, _start_servers(supervisor, plan))
+    django = [sys.executable, "-m", "django"]
+    supervisor.run_step(
+        "migrate", [*django, "migrate", "--no-input", "--verbosity", "1"], environment
+    )
+    ready_file = Path(environment["WALLET_READY_FILE"])
+    ready_file.unlink(missing_ok=True)
+    for name, command in _programs(plan, supervisor.data).items():
+        supervisor.add_program(name, [sys.executable, "-m", *command], environment)
+    demo = _load_demo(supervisor, [*django, "wallet_demo", "--json"], environment)
+    supervisor.until(lambda: ready_file.exists() and _is_serving(plan))
+    supervisor.settle()
+    return demo
+
+
+def _start_servers(supervisor: Supervisor, plan: Plan) -> dict[str, str]:
+    """Start the servers the plan does not name and return the addresses of all, as variables of settings.py."""
+    mark = {RUN_VARIABLE: supervisor.run}
+    addresses = {"BANK_URL": plan.bank_url or f"http://{LOOPBACK}:{plan.ports['bank']}/"}
+    if plan.broker_url:
+        addresses["BROKER_URL"] = plan.broker_url
+    if plan.redis_url:
+        addresses["REDIS_URL"] = plan.redis_url
+    elif not plan.broker_url:
+        folder, log = supervisor.data / "redis", supervisor.log("redis")
+        redis = RedisServer(folder, plan.ports["redis"], log=log, environment=mark)
+        supervisor.add_server("redis", redis)
+        addresses["REDIS_URL"] = redis.url()
+    if plan.database_url:
+        return {**addresses, "DATABASE_URL": plan.database_url}
+    folder, log = supervisor.data / "postgres", supervisor.log("postgres")
+    postgres = PostgresServer(folder, plan.ports["postgres"], log=log, environment=mark)
+    supervisor.add_server("postgres", postgres)
+    postgres.create_database(DATABASE)
+    return {**addresses, "DATABASE_URL": postgres.url(DATABASE)}
+
+
+def _environment(plan: Plan, data: Path, addresses: Mapping[str, str]) -> dict[str, str]:
+    passed_on = {
+        k: v for k, v in os.environ.items() if k in PASSED_ON or k.startswith(PASSED_ON_PREFIX)
+    }
+    secret_key = os.environ.get("SECRET_KEY") or keep_secret(
+        data / "secret_key", secrets.token_urlsafe(50)
+    )
+    return {
+        **passed_on,
+        **addresses,
+        "DJANGO_SETTINGS_MODULE": os.environ.get(
+            "DJANGO_SETTINGS_MODULE", "wallet_service.settings"
+        ),
+        "PYTHONUNBUFFERED": "1",
+        "SECRET_KEY": secret_key,
+        "WALLET_DATA": str(data),
+        "WALLET_DEMO_FILE": str(data / "demo.json"),
+        "WALLET_READY_FILE": str(data / "worker.ready"),
+        "WALLET_URL": plan.url,
+    }
+
+
+def _programs(plan: Plan, data: Path) -> dict[str, list[str]]:
+    """Return the modules to run, with their arguments."""
+    celery = ["celery", "--app", "wallet_service"]
+    worker = ["worker", "--loglevel", "info", "--concurrency", str(TASK_PROCESSES)]
+    schedule = make_folder(data / "beat", 0o700) / "schedule"
+    programs = {
+        "web": ["granian", *_web_arguments(plan)],
+        "worker": [*celery, *worker, "--without-gossip", "--without-mingle"],
+        "beat": [*celery, "beat", "--loglevel", "info", "--schedule", str(schedule)],
+    }
+    if not plan.bank_url:
+        bank = ["--port", str(plan.ports["bank"]), "--state", str(data / "bank.jsonl")]
+        programs["bank"] = ["wallet_sandbox.bank", *bank]
+    return programs
+
+
+def _web_arguments(plan: Plan) -> list[str]:
+    options = {
+        "interface": "wsgi",
+        "host": plan.host,
+        "port": plan.ports["web"],
+        "workers": WEB_WORKERS,
+        "blocking-threads": WEB_THREADS,
+        "workers-kill-timeout": 5,
+        # Django serves no static files outside of DEBUG; the pages of the API documentation need theirs.
+        "static-path-route": "/static",
+        "static-path-mount": package_folder("drf_spectacular_sidecar") / "static",
+    }
+    arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    return [*arguments, "--no-ws", "--respawn-failed-workers", "wallet_service.wsgi:application"]
+
+
+def _load_demo(
+    supervisor: Supervisor, command: list[str], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """Create the demo data, or find it again; without it the service is whole all the same."""
+    with tempfile.TemporaryFile() as output:
+        try:
+            supervisor.run_step("demo", command, environment, output)
+            output.seek(0)
+            report = json.loads(output.read())
+        except (StartFailed, ValueError) as error:
+            return {"error": str(error) or tail(supervisor.log("demo"))}
+    return report if isinstance(report, dict) else {"error": "wallet_demo printed no JSON object"}
+
+
+def _is_serving(plan: Plan) -> bool:
+    """Tell whether the programs that have an address answer there."""
+    bank = plan.bank_url or _answers(LOOPBACK, plan.ports["bank"])
+    return bool(bank) and _answers(plan.reachable_host, plan.ports["web"])
+
+
+def _answers(host: str, port: int) -> bool:
+    """Ask a server for its health. An answer that it is not healthy is not enough."""
+    connection = http.client.HTTPConnection(host, port, timeout=1)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status < 500
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _next_free(host: str, first: int, taken: set[int]) -> int:
+    for port in range(first, first + PORTS_TO_TRY):
+        if port not in taken and _is_free(host, port):
+            return port
+    raise PortBusy(f"no port from {first} to {first + PORTS_TO_TRY - 1} is free")
+
+
+def _is_free(host: str, port: int) -> bool:
+    """Try to bind: with the reuse of finished connections, without sharing a port that is listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
