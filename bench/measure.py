@@ -168,15 +168,15 @@ def run_steps(meter: Meter, steps: Sequence[Step], seconds: float) -> Sample:
     """
     with ThreadPoolExecutor(len(steps)) as pool:
         spread = pool.map if len(steps) > 1 else map
-        list(spread(_repeat, steps, repeat(WARM_UP_SECONDS)))
+        list(spread(repeat_step, steps, repeat(WARM_UP_SECONDS)))
         before = meter.read()
-        outcomes = list(spread(_repeat, steps, repeat(seconds)))
+        outcomes = list(spread(repeat_step, steps, repeat(seconds)))
         ops = sum(ops for ops, _ in outcomes)
         latencies = [latency for _, latencies in outcomes for latency in latencies]
         return meter.sample(before, ops, latencies)
 
 
-def _repeat(step: Step, seconds: float) -> tuple[int, list[float]]:
+def repeat_step(step: Step, seconds: float) -> tuple[int, list[float]]:
     """Call the step until the time is up; return operations and seconds of each call."""
     clock = time.perf_counter
     end = clock() + seconds

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from bench.measure import Sample
+from bench.ours import http, http_client
 from bench.peers import environment, pgbench
 from bench.server import Server, System
+from wallet_service.stack import WEB_THREADS, WEB_WORKERS
 
 OUR_PYTHON = Path(sys.executable)
 OUR_APPS = "dj_wallet,bench.holders"
@@ -29,9 +31,11 @@ LOADERS = 2
 Metric = Callable[[Sample], float]
 rate: Metric = attrgetter("rate")
 p50_ms: Metric = attrgetter("p50_ms")
+p99_ms: Metric = attrgetter("p99_ms")
 cpu_us: Metric = attrgetter("cpu_us")
 client_us: Metric = attrgetter("client_us")
 server_us: Metric = attrgetter("server_us")
+client_cpu_ms: Metric = attrgetter("client_cpu_ms")
 wal_per_op: Metric = attrgetter("wal_per_op")
 
 
@@ -100,6 +104,7 @@ COMPARISONS = {
     "dj-wallet deposit": worker(DJ_WALLET, "djwallet", "deposit"),
     "public deposit": worker(OUR_API, "wallets", "deposit"),
     "ledger batch": worker(OUR_LEDGER, "wallets", "batch"),
+    "http": Measurement("service", http.run),
 }
 GROWTH = {
     "single small": small(OUR_LEDGER, "single"),
@@ -124,6 +129,7 @@ def make_fixtures(growth: int) -> dict[str, Callable[[Server], None]]:
         "djwallet": lambda server: server.setup(DJ_WALLET, "djwallet"),
         "hordak": lambda server: server.setup(HORDAK, "hordak"),
         "wallets": lambda server: server.setup(OUR_API, "wallets"),
+        "service": http.setup,
         "growth": partial(build_ledgers, postings=growth),
     }
 
@@ -143,7 +149,7 @@ def build_ledgers(server: Server, postings: int) -> None:
 
 
 def make_rows(growth: int) -> list[Row]:
-    return [*_speed_rows(), *_growth_rows(growth), *_cost_rows()]
+    return [*_speed_rows(), *_growth_rows(growth), *_http_rows(), *_cost_rows()]
 
 
 def _speed_rows() -> Iterator[Row]:
@@ -240,6 +246,32 @@ def _speed_rows() -> Iterator[Row]:
     )
 
 
+def _http_rows() -> Iterator[Row]:
+    conditions = (
+        f"POST /api/v1/transfers, {http_client.CONNECTIONS} connections kept alive, granian with "
+        f"{WEB_WORKERS} workers of {WEB_THREADS} threads, random pairs of 1,000 wallets; "
+        "the client (http.client) runs on the same cores"
+    )
+    for name, metric, unit, better in (
+        ("transfer over HTTP", rate, "requests/s", "high"),
+        ("transfer over HTTP, p50", p50_ms, "ms", "low"),
+        ("transfer over HTTP, p99", p99_ms, "ms", "low"),
+        ("CPU of the web server: transfer over HTTP", client_cpu_ms, "ms", "low"),
+        ("PostgreSQL CPU: transfer over HTTP", server_us, "µs", "low"),
+    ):
+        yield Row(
+            name=name,
+            ours="http",
+            peer=None,
+            peer_name=None,
+            metric=metric,
+            unit=unit,
+            target=None,
+            better=better,
+            conditions=conditions,
+        )
+
+
 def _growth_rows(growth: int) -> Iterator[Row]:
     small_name = f"{SMALL_LEDGER:,} postings"
     conditions = f"{growth:,} postings (ours) against {small_name} (peer), 1,000 wallets"
@@ -266,8 +298,8 @@ def _growth_rows(growth: int) -> Iterator[Row]:
 def _cost_rows() -> Iterator[Row]:
     """Yield rows for information: CPU of both sides and WAL, steadier than anything per second."""
     for name, ours, peer, peer_name in (
-        ("transfer in atomic()", "public transfer", "dj-wallet transfer", DJ_WALLET.name),
-        ("transfer in atomic()", "public transfer", "hordak transfer", HORDAK.name),
+        ("transfer vs dj-wallet", "public transfer", "dj-wallet transfer", DJ_WALLET.name),
+        ("transfer vs hordak", "public transfer", "hordak transfer", HORDAK.name),
         ("deposit in atomic()", "public deposit", "dj-wallet deposit", DJ_WALLET.name),
         ("single transfer", "ledger single", "tpcb 1", "TPC-B, 1 client"),
         ("group commit, random", "group random", "tpcb 16", "TPC-B, 16 clients"),

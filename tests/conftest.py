@@ -30,7 +30,9 @@ def snapshot(db: None) -> Callable[[], Any]:
     """A function that returns all that money is made of: a refusal test compares before and after."""
 
     def take() -> tuple[dict[int, tuple[Decimal, ...]], int]:
-        rows = Account.objects.values_list("pk", "balance", "locked_balance", "pending_balance", "version")
+        rows = Account.objects.values_list(
+            "pk", "balance", "locked_balance", "pending_balance", "version"
+        )
         return {row[0]: row[1:] for row in rows}, Posting.objects.count()
 
     return take

@@ -16,8 +16,8 @@ if "DATABASE_URL" not in os.environ:
     server.create_database("wallet")
     os.environ["DATABASE_URL"] = server.url("wallet")
 
-from wallet_service.settings import *  # noqa: E402, F403
-from wallet_service.settings import DATABASES, INSTALLED_APPS  # noqa: E402
+from wallet_service.settings import *
+from wallet_service.settings import DATABASES, INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.testapp"]
 # Threads of tests come and go: a pool would keep their connections and block the drop of the test database.

@@ -4,7 +4,12 @@ import tempfile
 from pathlib import Path
 
 SECRET_KEY = "test"
-INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "dj_wallet", "tests.testapp"]
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "dj_wallet",
+    "tests.testapp",
+]
 FOLDER = Path(tempfile.mkdtemp(prefix="dj-wallets-"))
 DATABASES = {
     "default": {

@@ -29,7 +29,12 @@ class AbstractWallet(Account):
     """An account with a holder and a slug."""
 
     account_ptr = models.OneToOneField(
-        Account, on_delete=models.CASCADE, parent_link=True, primary_key=True, db_column="id", related_name="%(class)s"
+        Account,
+        on_delete=models.CASCADE,
+        parent_link=True,
+        primary_key=True,
+        db_column="id",
+        related_name="%(class)s",
     )
     holder_type = models.ForeignKey(
         ContentType, on_delete=models.PROTECT, related_name="%(class)s_wallets", db_constraint=False
@@ -64,7 +69,11 @@ class AbstractWallet(Account):
             if any(getattr(self, column) for column in LEDGER_COLUMNS):
                 raise LedgerReadOnly("A wallet starts empty: deposit what it holds.")
             if not self.asset_id:
-                self.asset = ensure_asset(self.currency, using=kwargs.get("using"))
+                self.asset = ensure_asset(
+                    self.currency,
+                    decimal_places=wallet_settings.MATH_SCALE,
+                    using=kwargs.get("using"),
+                )
             self.decimal_places = self.asset.decimal_places
         super().save(*args, **kwargs)
 
@@ -96,13 +105,17 @@ class AbstractWallet(Account):
 
         return get_wallet_service().deposit(self, amount, meta, confirmed, **options)
 
-    def withdraw(self, amount: Any, meta: Any = None, confirmed: bool = True, **options: Any) -> Any:
+    def withdraw(
+        self, amount: Any, meta: Any = None, confirmed: bool = True, **options: Any
+    ) -> Any:
         """Take from this wallet; see `WalletService.withdraw`."""
         from .utils import get_wallet_service
 
         return get_wallet_service().withdraw(self, amount, meta, confirmed, **options)
 
-    def transfer(self, to_wallet: "AbstractWallet", amount: Any, meta: Any = None, **options: Any) -> Any:
+    def transfer(
+        self, to_wallet: "AbstractWallet", amount: Any, meta: Any = None, **options: Any
+    ) -> Any:
         """Move from this wallet to another; see `TransferService.transfer_between`."""
         from .utils import get_transfer_service
 
@@ -132,7 +145,9 @@ class AbstractTransaction(models.Model):
     )
     # True on the object that answers a repeated call; not stored.
     replayed = False
-    IMMUTABLE_COLUMNS = frozenset({"wallet", "payable_type", "payable_id", "type", "amount", "uuid", "idempotency_key"})
+    IMMUTABLE_COLUMNS = frozenset(
+        {"wallet", "payable_type", "payable_id", "type", "amount", "uuid", "idempotency_key"}
+    )
 
     payable_type = models.ForeignKey(
         ContentType,
@@ -154,7 +169,7 @@ class AbstractTransaction(models.Model):
         help_text="Current status of the transaction",
     )
     entry_id = models.BigIntegerField(null=True, editable=False)
-    idempotency_key = models.CharField(max_length=255, null=True, editable=False)  # noqa: DJ001 - unique when given
+    idempotency_key = models.CharField(max_length=255, null=True, editable=False)
     meta = models.JSONField(blank=True, null=True, default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -164,7 +179,9 @@ class AbstractTransaction(models.Model):
     class Meta:
         abstract = True
         constraints = [
-            models.CheckConstraint(condition=models.Q(amount__gt=0), name="%(app_label)s_%(class)s_amount_positive"),
+            models.CheckConstraint(
+                condition=models.Q(amount__gt=0), name="%(app_label)s_%(class)s_amount_positive"
+            ),
             models.UniqueConstraint(
                 fields=["idempotency_key"],
                 condition=models.Q(idempotency_key__isnull=False),
@@ -236,7 +253,7 @@ class AbstractTransfer(models.Model):
     fee = MoneyField(default=Decimal(0))
     uuid = models.UUIDField(default=uuid7, editable=False, unique=True)
     entry_id = models.BigIntegerField(null=True, editable=False)
-    idempotency_key = models.CharField(max_length=255, null=True, editable=False)  # noqa: DJ001 - unique when given
+    idempotency_key = models.CharField(max_length=255, null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -10,7 +10,10 @@ class DjangoWalletsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import signals  # noqa: F401
+        from .audit import check_transactions
+        from .ledger.audit import CHECKS
         from .ledger.store import prepare_connection
 
         connection_created.connect(prepare_connection, dispatch_uid="dj_wallet.prepare_connection")
+        if check_transactions not in CHECKS:
+            CHECKS.append(check_transactions)

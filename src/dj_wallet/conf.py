@@ -25,14 +25,20 @@ class WalletSettings:
             raise AttributeError(f"There is no setting {name!r}.")
         given = read_user_settings()
         value = given.get(plain, given.get(f"WALLET_{plain}", DEFAULTS[plain]))
-        if plain == "MATH_SCALE" and not (isinstance(value, int) and 0 <= value <= MAX_DECIMAL_PLACES):
-            raise ImproperlyConfigured(f"MATH_SCALE must be a whole number from 0 to {MAX_DECIMAL_PLACES}.")
+        if plain == "MATH_SCALE" and not (
+            isinstance(value, int) and 0 <= value <= MAX_DECIMAL_PLACES
+        ):
+            raise ImproperlyConfigured(
+                f"MATH_SCALE must be a whole number from 0 to {MAX_DECIMAL_PLACES}."
+            )
         return value
 
 
 def read_user_settings() -> Mapping[str, Any]:
     """Return DJ_WALLET, or the lower-case dj_wallet of the 0.1.0 README where Django can see it."""
-    given: Mapping[str, Any] = getattr(settings, "DJ_WALLET", None) or getattr(settings, "dj_wallet", None) or {}
+    given: Mapping[str, Any] = (
+        getattr(settings, "DJ_WALLET", None) or getattr(settings, "dj_wallet", None) or {}
+    )
     return given
 
 

@@ -86,7 +86,10 @@ def with_wallets(action: Callable[..., R], *holders: Any) -> R:
     if any(known):
         try:
             return action(
-                *[_copy(wallet) if wallet else holder.wallet for holder, wallet in zip(holders, known, strict=True)]
+                *[
+                    _copy(wallet) if wallet else holder.wallet
+                    for holder, wallet in zip(holders, known, strict=True)
+                ]
             )
         except AccountNotFound:
             for holder in holders:

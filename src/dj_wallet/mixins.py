@@ -32,7 +32,8 @@ class WalletMixin:
     @property
     def balance(self) -> "Decimal":
         """The available balance of the default wallet."""
-        return self.wallet.balance
+        balance: Decimal = self.wallet.balance
+        return balance
 
     def get_wallet(self, slug: str = DEFAULT_SLUG) -> Wallet:
         """Return the holder's wallet of that slug, created if necessary."""
@@ -61,25 +62,40 @@ class WalletMixin:
         """Tell whether the holder has a wallet of that slug; creates none."""
         return Wallet.objects.held_by(cast(models.Model, self)).filter(slug=slug).exists()
 
-    def deposit(self, amount: Any, meta: Any = None, confirmed: bool = True, **options: Any) -> Transaction:
+    def deposit(
+        self, amount: Any, meta: Any = None, confirmed: bool = True, **options: Any
+    ) -> Transaction:
         """Add to the default wallet; see `WalletService.deposit`."""
         return with_wallets(
-            lambda wallet: get_wallet_service().deposit(wallet, amount, meta, confirmed, **options), self
+            lambda wallet: get_wallet_service().deposit(wallet, amount, meta, confirmed, **options),
+            self,
         )
 
-    def withdraw(self, amount: Any, meta: Any = None, confirmed: bool = True, **options: Any) -> Transaction:
+    def withdraw(
+        self, amount: Any, meta: Any = None, confirmed: bool = True, **options: Any
+    ) -> Transaction:
         """Take from the default wallet; see `WalletService.withdraw`."""
         return with_wallets(
-            lambda wallet: get_wallet_service().withdraw(wallet, amount, meta, confirmed, **options), self
+            lambda wallet: get_wallet_service().withdraw(
+                wallet, amount, meta, confirmed, **options
+            ),
+            self,
         )
 
-    def force_withdraw(self, amount: Any, meta: Any = None, confirmed: bool = True, **options: Any) -> Transaction:
+    def force_withdraw(
+        self, amount: Any, meta: Any = None, confirmed: bool = True, **options: Any
+    ) -> Transaction:
         """Take from the default wallet even what it does not hold; see `WalletService.force_withdraw`."""
         return with_wallets(
-            lambda wallet: get_wallet_service().force_withdraw(wallet, amount, meta, confirmed, **options), self
+            lambda wallet: get_wallet_service().force_withdraw(
+                wallet, amount, meta, confirmed, **options
+            ),
+            self,
         )
 
-    def transfer(self, to_holder: "WalletMixin", amount: Any, meta: Any = None, **options: Any) -> Transfer:
+    def transfer(
+        self, to_holder: "WalletMixin", amount: Any, meta: Any = None, **options: Any
+    ) -> Transfer:
         """Move to the default wallet of another holder; see `TransferService.transfer`."""
         return get_transfer_service().transfer(self, to_holder, amount, meta, **options)
 
@@ -97,7 +113,11 @@ class WalletMixin:
 
     def is_wallet_frozen(self, slug: str = DEFAULT_SLUG) -> bool:
         """Tell whether the wallet is frozen; creates none."""
-        return Wallet.objects.held_by(cast(models.Model, self)).filter(slug=slug, is_frozen=True).exists()
+        return (
+            Wallet.objects.held_by(cast(models.Model, self))
+            .filter(slug=slug, is_frozen=True)
+            .exists()
+        )
 
     def get_pending_transactions(self, slug: str = DEFAULT_SLUG) -> models.QuerySet[Transaction]:
         """Return the transactions of the wallet that wait for confirmation."""

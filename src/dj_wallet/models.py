@@ -3,7 +3,15 @@
 from django.db import models
 
 from .abstract_models import AbstractTransaction, AbstractTransfer, AbstractWallet
-from .ledger.models import Account, Asset, Checkpoint, CheckpointHorizon, EntryMeta, LedgerEntry, Posting
+from .ledger.models import (
+    Account,
+    Asset,
+    Checkpoint,
+    CheckpointHorizon,
+    EntryMeta,
+    LedgerEntry,
+    Posting,
+)
 
 __all__ = [
     "Account",
@@ -29,7 +37,9 @@ class Wallet(AbstractWallet):
 class Transaction(AbstractTransaction):
     """The default transaction model."""
 
-    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="transactions", db_index=False)
+    wallet = models.ForeignKey(
+        Wallet, on_delete=models.PROTECT, related_name="transactions", db_index=False
+    )
 
     class Meta(AbstractTransaction.Meta):
         abstract = False
@@ -39,8 +49,12 @@ class Transaction(AbstractTransaction):
 class Transfer(AbstractTransfer):
     """The default transfer model."""
 
-    withdraw = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="transfer_withdraw")
-    deposit = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="transfer_deposit")
+    withdraw = models.ForeignKey(
+        Transaction, on_delete=models.PROTECT, related_name="transfer_withdraw"
+    )
+    deposit = models.ForeignKey(
+        Transaction, on_delete=models.PROTECT, related_name="transfer_deposit"
+    )
 
     class Meta(AbstractTransfer.Meta):
         abstract = False

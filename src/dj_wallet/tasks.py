@@ -5,7 +5,7 @@ from celery import shared_task
 from .ledger.queries import checkpoint_system_balances as advance_checkpoints
 
 
-@shared_task(name="dj_wallet.checkpoint_system_balances")  # type: ignore[untyped-decorator]
+@shared_task(name="dj_wallet.checkpoint_system_balances")
 def checkpoint_system_balances() -> None:
     """Keep the derived balances of system accounts cheap to read."""
     advance_checkpoints()

@@ -28,7 +28,9 @@ def env_int(name: str, default: int) -> int:
     try:
         return int(value) if value else default
     except ValueError:
-        raise ImproperlyConfigured(f"The environment variable {name} must be a whole number, not {value!r}.") from None
+        raise ImproperlyConfigured(
+            f"The environment variable {name} must be a whole number, not {value!r}."
+        ) from None
 
 
 def parse_database_url(url: str) -> dict[str, Any]:
@@ -38,7 +40,9 @@ def parse_database_url(url: str) -> dict[str, Any]:
     """
     parts = urlsplit(url)
     if parts.scheme not in {"postgres", "postgresql"}:
-        raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database (postgresql://...).")
+        raise ImproperlyConfigured(
+            "DATABASE_URL must name a PostgreSQL database (postgresql://...)."
+        )
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
@@ -64,7 +68,9 @@ SECRET_KEY = env("SECRET_KEY", DEVELOPMENT_ONLY)
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", None if PRODUCTION else "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", None if PRODUCTION else "http://localhost")
 if PRODUCTION and any("*" in host for host in ALLOWED_HOSTS):
-    raise ImproperlyConfigured("ALLOWED_HOSTS must name its hosts: a wildcard is not allowed in production.")
+    raise ImproperlyConfigured(
+        "ALLOWED_HOSTS must name its hosts: a wildcard is not allowed in production."
+    )
 
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
@@ -127,6 +133,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["dj_wallet.rest.parsers.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "dj_wallet.rest.errors.handle_exception",
     "UNAUTHENTICATED_USER": None,
 }
@@ -138,6 +145,15 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {
+        "BatchItemType": "dj_wallet.rest.schemas.ITEM_TYPES",
+        "BatchItemStatus": "dj_wallet.rest.schemas.ITEM_STATUSES",
+        "TransactionType": "dj_wallet.rest.schemas.TRANSACTION_TYPES",
+        "TransactionStatus": "dj_wallet.rest.schemas.TRANSACTION_STATUSES",
+        "PayoutStatus": "dj_wallet.rest.schemas.PAYOUT_STATUSES",
+        "Readiness": "dj_wallet.rest.schemas.READINESS",
+        "Reachability": "dj_wallet.rest.schemas.REACHABILITY",
+    },
 }
 
 BANK_URL = env("BANK_URL", "http://127.0.0.1:8010/")
@@ -153,6 +169,10 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 60,
     "unacked_restore_interval": 2,
     "unacked_restore_throttle": 1,
+    # A web request that rings for a worker waits no 6 seconds for a broker that is away.
+    "max_retries": 1,
+    "interval_start": 0,
+    "socket_connect_timeout": 2,
 }
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -161,14 +181,26 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "execute-due-payouts": {"task": "dj_wallet.payouts.execute_due_payouts", "schedule": 10.0},
-    "checkpoint-system-balances": {"task": "dj_wallet.checkpoint_system_balances", "schedule": 60.0},
+    "checkpoint-system-balances": {
+        "task": "dj_wallet.checkpoint_system_balances",
+        "schedule": 60.0,
+    },
 }
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"request_id": {"()": "dj_wallet.rest.middleware.RequestIdFilter"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["request_id"],
+        }
+    },
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", "INFO")},
 }
 

@@ -2,8 +2,8 @@
 
 import hmac
 
-from .models import ApiKey
 from .key_text import hash_secret, parse_key_text
+from .models import ApiKey
 
 
 def find_api_key(text: str) -> ApiKey | None:

@@ -6,8 +6,8 @@ from typing import Final
 from django.db.models import Q
 from django.utils import timezone
 
-from .models import ApiKey, User
 from .key_text import hash_secret, make_key_text
+from .models import ApiKey, User
 
 USE_RECORDED_EVERY: Final = timedelta(minutes=1)
 

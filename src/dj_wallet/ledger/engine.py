@@ -6,11 +6,10 @@ comes here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .errors import (
     AccountNotFound,
@@ -23,6 +22,9 @@ from .errors import (
     WalletFrozen,
 )
 from .money import EXACT, MAX_DECIMAL_PLACES, MAX_INTEGER_DIGITS
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 MAX_ACCOUNT_ID: Final = 2**63
 MAX_KEY_LENGTH: Final = 255
@@ -88,7 +90,7 @@ class Entry(NamedTuple):
     idempotency_key: str | None = None
     reference_type: str = ""
     reference_id: str = ""
-    event_at: datetime | None = None
+    event_at: "datetime | None" = None
     meta: Mapping[str, Any] | None = None
     allow_overdraft: bool = False
     allow_frozen: bool = False
@@ -139,7 +141,7 @@ class Accepted(NamedTuple):
 class Repeated(NamedTuple):
     """An entry with the same key and content as an earlier one of the same batch."""
 
-    index: int
+    position: int
 
 
 Outcome = Posted | WalletException
@@ -148,14 +150,15 @@ Decision = Accepted | Repeated | Posted | WalletException
 
 def fingerprint(entry: Entry) -> str:
     """Return 32 hex digits that change with anything that moves money or says why, and with nothing else."""
-    parts = [entry.kind, entry.reference_type, entry.reference_id]
-    for movement in entry.movements:
+    parts: list[str] = [entry.kind, entry.reference_type, entry.reference_id]
+    for source, destination, amount, asset, source_bucket, destination_bucket in entry.movements:
+        buckets = 3 * source_bucket + destination_bucket
         parts += (
-            str(movement.source),
-            str(movement.destination),
-            format(EXACT.create_decimal(movement.amount).normalize(EXACT), "f"),
-            movement.asset,
-            f"{movement.source_bucket:d}{movement.destination_bucket:d}",
+            str(source),
+            str(destination),
+            format(amount.normalize(EXACT), "f"),
+            asset,
+            str(buckets),
         )
     return blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
 
@@ -164,7 +167,9 @@ def find_malformation(entry: Entry) -> WalletException | None:
     """Return what is wrong with the entry before any account is looked at, or None."""
     if not entry.movements:
         return MovementInvalid("An entry needs at least one movement.")
-    if entry.idempotency_key is not None and not is_storable(entry.idempotency_key, MAX_KEY_LENGTH, minimum=1):
+    if entry.idempotency_key is not None and not is_storable(
+        entry.idempotency_key, MAX_KEY_LENGTH, minimum=1
+    ):
         return MovementInvalid(f"An idempotency key has 1 to {MAX_KEY_LENGTH} characters.")
     if not (
         is_storable(entry.reference_type, MAX_REFERENCE_TYPE_LENGTH)
@@ -187,21 +192,26 @@ def is_storable(text: str, maximum: int, minimum: int = 0) -> bool:
 
 
 def _find_movement_malformation(movement: Movement) -> WalletException | None:
-    amount = movement.amount
+    source, destination, amount, asset, source_bucket, destination_bucket = movement
     if not isinstance(amount, Decimal) or not amount.is_finite() or amount <= 0:
         return AmountInvalid(f"The amount must be a Decimal greater than zero, not {amount!r}.")
     if amount.adjusted() >= MAX_INTEGER_DIGITS or excess_digits(amount, MAX_DECIMAL_PLACES):
         return AmountInvalid(f"The amount {amount} has too many digits.")
-    if movement.source == movement.destination and movement.source_bucket == movement.destination_bucket:
+    if source == destination and source_bucket == destination_bucket:
         return MovementInvalid("A movement must not lead to where it started.")
-    places = ((movement.source, movement.source_bucket), (movement.destination, movement.destination_bucket))
-    if any(isinstance(place, int) and not 0 < place < MAX_ACCOUNT_ID for place, _ in places):
-        return AccountNotFound("There is no such account.")
-    if any(isinstance(place, str) and not is_storable(place, MAX_CODE_LENGTH, minimum=1) for place, _ in places):
-        return AccountNotFound("There is no such system account.")
-    if not is_storable(movement.asset, MAX_CODE_LENGTH, minimum=1):
+    if not is_storable(asset, MAX_CODE_LENGTH, minimum=1):
         return AssetMismatch("There is no such asset.")
-    if any(isinstance(place, str) and bucket != Bucket.AVAILABLE for place, bucket in places):
+    return _find_place_malformation(source, source_bucket) or _find_place_malformation(
+        destination, destination_bucket
+    )
+
+
+def _find_place_malformation(place: int | str, bucket: Bucket) -> WalletException | None:
+    if isinstance(place, int):
+        return None if 0 < place < MAX_ACCOUNT_ID else AccountNotFound("There is no such account.")
+    if not is_storable(place, MAX_CODE_LENGTH, minimum=1):
+        return AccountNotFound("There is no such system account.")
+    if bucket != Bucket.AVAILABLE:
         return MovementInvalid("A system account has no locked or pending part.")
     return None
 
@@ -286,7 +296,9 @@ def _apply(
             if source.id == destination.id:
                 destination = touched[source.id]
             right = _move(destination, movement.destination_bucket, movement.amount, touched)
-            _check_digits((movement.amount, left.balance_after, right.balance_after), significant_digits)
+            _check_digits(
+                (movement.amount, left.balance_after, right.balance_after), significant_digits
+            )
             sides.append((left, right))
     except WalletException as refusal:
         return refusal
@@ -312,10 +324,14 @@ def _find_account(
     return account
 
 
-def _check_movement(entry: Entry, movement: Movement, source: AccountState, destination: AccountState) -> None:
+def _check_movement(
+    entry: Entry, movement: Movement, source: AccountState, destination: AccountState
+) -> None:
     for account in (source, destination):
         if account.asset != movement.asset:
-            raise AssetMismatch(f"Account {account.id} counts {account.asset}, not {movement.asset}.")
+            raise AssetMismatch(
+                f"Account {account.id} counts {account.asset}, not {movement.asset}."
+            )
         if excess_digits(movement.amount, account.decimal_places):
             raise AmountInvalid(f"{account.asset} has {account.decimal_places} decimal places.")
     for account in (source, destination):
@@ -338,14 +354,20 @@ def _check_funds(entry: Entry, movement: Movement, source: AccountState) -> None
         raise InsufficientFunds(f"Insufficient funds. Balance: {held}, Required: {movement.amount}")
 
 
-def _move(account: AccountState, bucket: Bucket, delta: Decimal, touched: dict[int, AccountState]) -> Side:
+def _move(
+    account: AccountState, bucket: Bucket, delta: Decimal, touched: dict[int, AccountState]
+) -> Side:
     if account.is_system:
         return Side(None, None)
     balances = list(account.balances)
     balances[bucket] = EXACT.add(balances[bucket], delta)
     if balances[bucket].adjusted() >= MAX_INTEGER_DIGITS:
-        raise AmountInvalid(f"The balance would have more than {MAX_INTEGER_DIGITS} digits before the decimal point.")
-    after = account._replace(balances=(balances[0], balances[1], balances[2]), version=account.version + 1)
+        raise AmountInvalid(
+            f"The balance would have more than {MAX_INTEGER_DIGITS} digits before the decimal point."
+        )
+    after = account._replace(
+        balances=(balances[0], balances[1], balances[2]), version=account.version + 1
+    )
     touched[account.id] = after
     return Side(balances[bucket], after.version)
 
@@ -355,7 +377,9 @@ def _check_digits(numbers: Iterable[Decimal | None], significant_digits: int | N
         return
     for number in numbers:
         if number is not None and count_significant_digits(number) > significant_digits:
-            raise AmountInvalid(f"This database keeps {significant_digits} digits and cannot hold {number} exactly.")
+            raise AmountInvalid(
+                f"This database keeps {significant_digits} digits and cannot hold {number} exactly."
+            )
 
 
 def count_significant_digits(number: Decimal) -> int:
@@ -387,4 +411,3 @@ def list_system_accounts(entries: Iterable[Entry]) -> list[tuple[str, str]]:
             if isinstance(place, str)
         }
     )
-

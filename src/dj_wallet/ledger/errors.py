@@ -19,7 +19,7 @@ Each class carries a stable `code` for machines and says whether the very same c
 from typing import ClassVar
 
 
-class WalletException(Exception):  # noqa: N818 - the name is public API since release 0.1.0
+class WalletException(Exception):
     """Base of every refusal of this library."""
 
     code: ClassVar[str] = "wallet_error"

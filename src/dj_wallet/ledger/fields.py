@@ -35,7 +35,9 @@ class MoneyField(DecimalField):
         del kwargs["max_digits"], kwargs["decimal_places"]
         return name, path, args, kwargs
 
-    def from_db_value(self, value: Decimal | None, expression: object, connection: BaseDatabaseWrapper) -> Decimal | None:
+    def from_db_value(
+        self, value: Decimal | None, expression: object, connection: BaseDatabaseWrapper
+    ) -> Decimal | None:
         return None if value is None else trim(value)
 
     def get_db_prep_save(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
@@ -51,4 +53,6 @@ def check_fits_sqlite(value: Decimal) -> None:
     """
     significant = count_significant_digits(value)
     if significant > SQLITE_SIGNIFICANT_DIGITS:
-        raise AmountInvalid(f"SQLite cannot hold {value} exactly ({significant} significant digits); use PostgreSQL.")
+        raise AmountInvalid(
+            f"SQLite cannot hold {value} exactly ({significant} significant digits); use PostgreSQL."
+        )

@@ -6,16 +6,30 @@ from typing import Any, ClassVar
 from django.db import models
 from django.db.models import F, Q
 
-from .engine import MAX_CODE_LENGTH, MAX_KEY_LENGTH, MAX_REFERENCE_ID_LENGTH, MAX_REFERENCE_TYPE_LENGTH, Bucket
+from .engine import (
+    MAX_CODE_LENGTH,
+    MAX_KEY_LENGTH,
+    MAX_REFERENCE_ID_LENGTH,
+    MAX_REFERENCE_TYPE_LENGTH,
+    Bucket,
+)
 from .errors import LedgerReadOnly
 from .fields import MoneyField
 from .money import MAX_DECIMAL_PLACES, ZERO
 
 # Written by `post` alone; `save()` leaves them out, so that a stale object destroys no money.
-BALANCE_COLUMNS = {Bucket.AVAILABLE: "balance", Bucket.LOCKED: "locked_balance", Bucket.PENDING: "pending_balance"}
+BALANCE_COLUMNS = {
+    Bucket.AVAILABLE: "balance",
+    Bucket.LOCKED: "locked_balance",
+    Bucket.PENDING: "pending_balance",
+}
 LEDGER_COLUMNS = frozenset({*BALANCE_COLUMNS.values(), "version"})
 # Written by name only (`update_fields`), so that a stale object neither unfreezes a wallet nor changes its limit.
 CONTROL_COLUMNS = frozenset({"is_frozen", "overdraft_limit"})
+
+
+# Most entries are one posting, found by primary key: only the other postings need an index on the entry.
+IS_NOT_FIRST = ~Q(entry_id=F("id"))
 
 
 class Asset(models.Model):
@@ -34,7 +48,8 @@ class Asset(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=Q(decimal_places__lte=MAX_DECIMAL_PLACES), name="dj_wallet_asset_decimal_places"
+                condition=Q(decimal_places__lte=MAX_DECIMAL_PLACES),
+                name="dj_wallet_asset_decimal_places",
             )
         ]
 
@@ -55,7 +70,7 @@ class Account(models.Model):
 
     asset = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="+")
     kind = models.CharField(max_length=6, choices=Kind.choices, default=Kind.WALLET, editable=False)
-    code = models.CharField(max_length=MAX_CODE_LENGTH, null=True, editable=False)  # noqa: DJ001 - wallets have none
+    code = models.CharField(max_length=MAX_CODE_LENGTH, null=True, editable=False)
     decimal_places = models.PositiveSmallIntegerField(default=8, editable=False)
     balance = MoneyField(default=ZERO, editable=False)
     locked_balance = MoneyField(default=ZERO, editable=False)
@@ -66,14 +81,21 @@ class Account(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=Q(locked_balance__gte=0), name="dj_wallet_account_locked_not_negative"),
-            models.CheckConstraint(condition=Q(pending_balance__gte=0), name="dj_wallet_account_pending_not_negative"),
             models.CheckConstraint(
-                condition=Q(kind="wallet", code__isnull=True) | Q(kind="system", code__isnull=False),
+                condition=Q(locked_balance__gte=0), name="dj_wallet_account_locked_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(pending_balance__gte=0), name="dj_wallet_account_pending_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="wallet", code__isnull=True)
+                | Q(kind="system", code__isnull=False),
                 name="dj_wallet_account_system_has_code",
             ),
             models.UniqueConstraint(
-                fields=["asset", "code"], condition=Q(kind="system"), name="dj_wallet_account_system_code"
+                fields=["asset", "code"],
+                condition=Q(kind="system"),
+                name="dj_wallet_account_system_code",
             ),
         ]
 
@@ -89,6 +111,19 @@ class Account(models.Model):
             kwargs["update_fields"] = self._list_writable_fields(kwargs.get("update_fields"))
         super().save(*args, **kwargs)
 
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete an account that never took part in a movement.
+
+        :raises LedgerReadOnly: it has a history
+        """
+        if (
+            Account.objects.using(kwargs.get("using") or self._state.db)
+            .filter(pk=self.pk, version__gt=0)
+            .exists()
+        ):
+            raise LedgerReadOnly("An account with a history cannot be deleted.")
+        return super().delete(*args, **kwargs)
+
     def _list_writable_fields(self, update_fields: Iterable[str] | None) -> list[str]:
         if update_fields is None:
             return [
@@ -97,16 +132,19 @@ class Account(models.Model):
                 if not field.primary_key and field.name not in LEDGER_COLUMNS | CONTROL_COLUMNS
             ]
         if owned := LEDGER_COLUMNS.intersection(update_fields):
-            raise LedgerReadOnly(f"{', '.join(sorted(owned))} can only be changed by posting an entry.")
+            raise LedgerReadOnly(
+                f"{', '.join(sorted(owned))} can only be changed by posting an entry."
+            )
         return list(update_fields)
 
 
 class PostingQuerySet(models.QuerySet["Posting"]):
     """Filters on postings."""
 
-    def touching(self, account_id: int) -> "PostingQuerySet":
-        """Return the postings with this account on either side."""
-        return self.filter(Q(source_account_id=account_id) | Q(destination_account_id=account_id))
+    def of_entries(self, entry_ids: Iterable[int]) -> "PostingQuerySet":
+        """Return the postings of these entries: the first by primary key, the rest by an index of the rest alone."""
+        ids = list(entry_ids)
+        return self.filter(Q(pk__in=ids) | Q(IS_NOT_FIRST, entry_id__in=ids))
 
 
 class Posting(models.Model):
@@ -126,11 +164,15 @@ class Posting(models.Model):
     source_account = models.ForeignKey(
         Account, on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
     )
-    source_bucket = models.PositiveSmallIntegerField(choices=BUCKETS, default=Bucket.AVAILABLE.value)
+    source_bucket = models.PositiveSmallIntegerField(
+        choices=BUCKETS, default=Bucket.AVAILABLE.value
+    )
     destination_account = models.ForeignKey(
         Account, on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
     )
-    destination_bucket = models.PositiveSmallIntegerField(choices=BUCKETS, default=Bucket.AVAILABLE.value)
+    destination_bucket = models.PositiveSmallIntegerField(
+        choices=BUCKETS, default=Bucket.AVAILABLE.value
+    )
     amount = MoneyField()
     source_balance_after = MoneyField(null=True)
     source_version = models.BigIntegerField(null=True)
@@ -138,7 +180,7 @@ class Posting(models.Model):
     destination_version = models.BigIntegerField(null=True)
     reference_type = models.CharField(max_length=MAX_REFERENCE_TYPE_LENGTH, blank=True, default="")
     reference_id = models.CharField(max_length=MAX_REFERENCE_ID_LENGTH, blank=True, default="")
-    idempotency_key = models.CharField(max_length=MAX_KEY_LENGTH, null=True)  # noqa: DJ001 - unique when given
+    idempotency_key = models.CharField(max_length=MAX_KEY_LENGTH, null=True)
     fingerprint = models.UUIDField(null=True)
     event_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
@@ -147,18 +189,26 @@ class Posting(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["source_account", "source_bucket", "id"], name="dj_wallet_posting_source"),
             models.Index(
-                fields=["destination_account", "destination_bucket", "id"], name="dj_wallet_posting_destination"
+                fields=["source_account", "source_bucket", "id"], name="dj_wallet_posting_source"
+            ),
+            models.Index(
+                fields=["destination_account", "destination_bucket", "id"],
+                name="dj_wallet_posting_destination",
             ),
             models.Index(fields=["created_at"], name="dj_wallet_posting_created"),
-            # Most entries are one posting, found by primary key: only the others need an index.
-            models.Index(fields=["entry_id"], condition=~Q(entry_id=F("id")), name="dj_wallet_posting_entry"),
+            models.Index(
+                fields=["entry_id"], condition=IS_NOT_FIRST, name="dj_wallet_posting_entry"
+            ),
         ]
         constraints = [
-            models.CheckConstraint(condition=Q(amount__gt=0), name="dj_wallet_posting_amount_positive"),
             models.CheckConstraint(
-                condition=~Q(source_account=F("destination_account"), source_bucket=F("destination_bucket")),
+                condition=Q(amount__gt=0), name="dj_wallet_posting_amount_positive"
+            ),
+            models.CheckConstraint(
+                condition=~Q(
+                    source_account=F("destination_account"), source_bucket=F("destination_bucket")
+                ),
                 name="dj_wallet_posting_moves",
             ),
             models.UniqueConstraint(
@@ -169,7 +219,9 @@ class Posting(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.amount} {self.source_account_id} -> {self.destination_account_id}"
+        return (
+            f"{self.kind} {self.amount} {self.source_account_id} -> {self.destination_account_id}"
+        )
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         raise LedgerReadOnly("Postings are written by post() and never changed.")
@@ -191,7 +243,9 @@ class EntryMeta(models.Model):
 class Checkpoint(models.Model):
     """The derived balance of a system account up to and including a posting."""
 
-    account = models.OneToOneField(Account, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    account = models.OneToOneField(
+        Account, on_delete=models.CASCADE, primary_key=True, related_name="+"
+    )
     posting_id = models.BigIntegerField()
     balance = MoneyField()
 
@@ -213,8 +267,12 @@ class LedgerEntry(models.Model):
     """One side of a posting as a line of a ledger (seed 001): a debit or a credit. A database view, never written."""
 
     id = models.BigIntegerField(primary_key=True)
-    posting = models.ForeignKey(Posting, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False)
-    account = models.ForeignKey(Account, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False)
+    posting = models.ForeignKey(
+        Posting, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False
+    )
+    account = models.ForeignKey(
+        Account, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False
+    )
     bucket = models.PositiveSmallIntegerField(choices=Posting.BUCKETS)
     entry_id = models.BigIntegerField()
     entry_type = models.CharField(max_length=16)
@@ -224,7 +282,7 @@ class LedgerEntry(models.Model):
     version = models.BigIntegerField(null=True)
     reference_type = models.CharField(max_length=MAX_REFERENCE_TYPE_LENGTH)
     reference_id = models.CharField(max_length=MAX_REFERENCE_ID_LENGTH)
-    idempotency_key = models.CharField(max_length=MAX_KEY_LENGTH, null=True)  # noqa: DJ001 - as in Posting
+    idempotency_key = models.CharField(max_length=MAX_KEY_LENGTH, null=True)
     event_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
 

@@ -104,7 +104,7 @@ def _retry(work: Callable[[], R]) -> R:
         except DatabaseError as error:
             if not _asks_for_another_try(error):
                 raise
-            time.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 - spreads retries, guards nothing
+            time.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 - no secret
     return work()
 
 
@@ -116,7 +116,9 @@ def _commit(alias: str, work: Callable[[], R]) -> R:
             reached_commit = True
     except (OperationalError, InterfaceError) as error:
         if reached_commit and _lost_the_connection(error):
-            raise OutcomeUnknown("The connection was lost before the commit was confirmed.") from error
+            raise OutcomeUnknown(
+                "The connection was lost before the commit was confirmed."
+            ) from error
         raise
     _check_commit(alias)
     return result
@@ -129,7 +131,9 @@ def _autocommit(alias: str, work: Callable[[], R]) -> R:
         result = work()
     except (OperationalError, InterfaceError) as error:
         if _lost_the_connection(error):
-            raise OutcomeUnknown("The connection was lost before the commit was confirmed.") from error
+            raise OutcomeUnknown(
+                "The connection was lost before the commit was confirmed."
+            ) from error
         raise
     _check_commit(alias)
     return result
@@ -174,7 +178,9 @@ def _post_carefully(store: GenericStore, entries: Sequence[Entry]) -> list[Outco
             continue
         if outcomes is not None:
             return outcomes
-    raise OperationalError("The idempotency keys of this batch are being used by others; try again.")
+    raise OperationalError(
+        "The idempotency keys of this batch are being used by others; try again."
+    )
 
 
 def _decide_and_write(store: GenericStore, entries: Sequence[Entry]) -> list[Outcome] | None:
@@ -182,19 +188,23 @@ def _decide_and_write(store: GenericStore, entries: Sequence[Entry]) -> list[Out
     accounts = store.lock_accounts(sound)
     keys = {entry.idempotency_key for entry in sound if entry.idempotency_key is not None}
     known = store.find_entries(keys) if keys else {}
-    decisions, changed = decide(entries, accounts, known, significant_digits=store.significant_digits)
+    decisions, changed = decide(
+        entries, accounts, known, significant_digits=store.significant_digits
+    )
     accepted = [decision for decision in decisions if isinstance(decision, Accepted)]
     posted = store.write(accepted, changed, accounts) if accepted else []
     if posted is None:
         return None
-    _write_meta(store, ((decision.entry, place) for decision, place in zip(accepted, posted, strict=True)))
+    _write_meta(
+        store, ((decision.entry, place) for decision, place in zip(accepted, posted, strict=True))
+    )
     outcomes: list[Outcome] = []
     remaining = iter(posted)
     for decision in decisions:
         if isinstance(decision, Accepted):
             outcomes.append(next(remaining))
         elif isinstance(decision, Repeated):
-            first = outcomes[decision.index]
+            first = outcomes[decision.position]
             outcomes.append(first._replace(replayed=True) if isinstance(first, Posted) else first)
         else:
             outcomes.append(decision)

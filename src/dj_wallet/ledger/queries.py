@@ -40,7 +40,11 @@ class TrialBalance(NamedTuple):
 
 
 def get_balance(
-    account_id: int, *, bucket: Bucket = Bucket.AVAILABLE, as_of: Moment | None = None, using: str | None = None
+    account_id: int,
+    *,
+    bucket: Bucket = Bucket.AVAILABLE,
+    as_of: Moment | None = None,
+    using: str | None = None,
 ) -> Decimal:
     """Return the balance of an account's bucket now, or after what was recorded up to a time or an entry.
 
@@ -59,7 +63,7 @@ def get_balance(
     if kind == Account.Kind.SYSTEM:
         return _derive_balance(account_id, as_of, alias)
     if as_of is None:
-        return balance
+        return Decimal(balance)
     line = _list_lines(account_id, bucket, alias, as_of).first()
     return ZERO if line is None or line.balance_after is None else line.balance_after
 
@@ -95,7 +99,9 @@ def explain_balance(
     account_id: int, *, bucket: Bucket = Bucket.AVAILABLE, using: str | None = None
 ) -> Iterator[LedgerEntry]:
     """Return every line that made the balance of an account's bucket, oldest first."""
-    lines = LedgerEntry.objects.using(using or DEFAULT_DB_ALIAS).filter(account_id=account_id, bucket=bucket)
+    lines = LedgerEntry.objects.using(using or DEFAULT_DB_ALIAS).filter(
+        account_id=account_id, bucket=bucket
+    )
     return lines.order_by("posting_id").iterator()
 
 
@@ -135,17 +141,30 @@ def checkpoint_system_balances(*, using: str | None = None) -> int:
             return 0
         system = Account.objects.using(alias).filter(kind=Account.Kind.SYSTEM)
         known = Checkpoint.objects.using(alias).in_bulk()
-        due = [pk for pk in system.values_list("pk", flat=True) if pk not in known or known[pk].posting_id < limit]
+        due = [
+            pk
+            for pk in system.values_list("pk", flat=True)
+            if pk not in known or known[pk].posting_id < limit
+        ]
         for account_id in due:
             Checkpoint.objects.using(alias).update_or_create(
                 account_id=account_id,
-                defaults={"posting_id": limit, "balance": _derive_balance(account_id, limit, alias)},
+                defaults={
+                    "posting_id": limit,
+                    "balance": _derive_balance(account_id, limit, alias),
+                },
             )
         return len(due)
 
 
-def _list_lines(account_id: int, bucket: Bucket, alias: str, until: Moment | None) -> QuerySet[LedgerEntry]:
-    lines = LedgerEntry.objects.using(alias).filter(account_id=account_id, bucket=bucket).order_by("-posting_id")
+def _list_lines(
+    account_id: int, bucket: Bucket, alias: str, until: Moment | None
+) -> QuerySet[LedgerEntry]:
+    lines = (
+        LedgerEntry.objects.using(alias)
+        .filter(account_id=account_id, bucket=bucket)
+        .order_by("-posting_id")
+    )
     if until is None:
         return lines
     lines = lines.filter(posting_id__lte=_find_last_posting(until, alias))
@@ -158,7 +177,7 @@ def _find_last_posting(moment: Moment, alias: str) -> int:
     if isinstance(moment, datetime):
         recorded = postings.filter(created_at__lte=moment + CLOCK_SKEW).order_by("-created_at")
         return recorded.values_list("pk", flat=True).first() or 0
-    last = postings.filter(entry_id=moment, pk__gt=moment).aggregate(last=Max("pk"))["last"]
+    last = postings.of_entries([moment]).aggregate(last=Max("pk"))["last"]
     return last or moment
 
 
@@ -167,11 +186,19 @@ def _derive_balance(account_id: int, as_of: Moment | None, alias: str) -> Decima
     last = None if as_of is None else _find_last_posting(as_of, alias)
     checkpoint = Checkpoint.objects.using(alias).filter(account_id=account_id).first()
     balance, first = ZERO, 0
-    if checkpoint is not None and not isinstance(as_of, datetime) and (last is None or last >= checkpoint.posting_id):
+    if (
+        checkpoint is not None
+        and not isinstance(as_of, datetime)
+        and (last is None or last >= checkpoint.posting_id)
+    ):
         balance, first = checkpoint.balance, checkpoint.posting_id
     for side, sign in (("source", -1), ("destination", 1)):
         postings = Posting.objects.using(alias).filter(
-            **{f"{side}_account_id": account_id, f"{side}_bucket": Bucket.AVAILABLE, "pk__gt": first}
+            **{
+                f"{side}_account_id": account_id,
+                f"{side}_bucket": Bucket.AVAILABLE,
+                "pk__gt": first,
+            }
         )
         if last is not None:
             postings = postings.filter(pk__lte=last)
@@ -188,7 +215,9 @@ def _sum(postings: QuerySet[Posting], alias: str) -> Decimal:
     return total or ZERO
 
 
-def _sum_by(rows: "QuerySet[Account] | QuerySet[Posting]", key: str, column: str, alias: str) -> list[tuple]:  # type: ignore[type-arg]
+def _sum_by(
+    rows: "QuerySet[Account] | QuerySet[Posting]", key: str, column: str, alias: str
+) -> list[tuple]:  # type: ignore[type-arg]
     if connections[alias].vendor == "sqlite":
         totals: dict[object, Decimal] = {}
         for group, number in rows.values_list(key, column).iterator():
@@ -206,8 +235,11 @@ def _add(numbers: Iterator[Decimal]) -> Decimal:
 
 def _find_settled_posting(alias: str) -> int | None:
     """Return an id up to which all postings are visible or will never be, or None if that is not known yet."""
-    if connections[alias].vendor != "postgresql":  # one writer at a time: what is visible is all there is
-        return Posting.objects.using(alias).aggregate(last=Max("pk"))["last"]
+    if (
+        connections[alias].vendor != "postgresql"
+    ):  # one writer at a time: what is visible is all there is
+        last: int | None = Posting.objects.using(alias).aggregate(last=Max("pk"))["last"]
+        return last
     with connections[alias].cursor() as cursor:
         # The sequence is read before the snapshot: whoever took a smaller id is finished or running in the snapshot.
         cursor.execute("SELECT last_value FROM dj_wallet_posting_id_seq")
@@ -221,5 +253,7 @@ def _find_settled_posting(alias: str) -> int | None:
     horizon = horizons.select_for_update().order_by("pk").first()
     if horizon is not None and horizon.transaction_id > oldest_running:
         return None
-    horizons.update_or_create(pk=1, defaults={"posting_id": newest, "transaction_id": next_transaction})
+    horizons.update_or_create(
+        pk=1, defaults={"posting_id": newest, "transaction_id": next_transaction}
+    )
     return None if horizon is None else horizon.posting_id

@@ -29,7 +29,13 @@ ENTRY_FIELD: Final = "entry_id"
 
 
 # Fields whose attribute psycopg takes as it is. Anything else goes through the field's own conversion.
-PLAIN_FIELDS: Final = (models.CharField, models.BooleanField, models.BigIntegerField, models.UUIDField, models.ForeignKey)
+PLAIN_FIELDS: Final = (
+    models.CharField,
+    models.BooleanField,
+    models.BigIntegerField,
+    models.UUIDField,
+    models.ForeignKey,
+)
 
 
 class Column(NamedTuple):
@@ -59,7 +65,9 @@ def post_with_records(entry: Entry, records: Sequence[models.Model], *, using: s
     :raises WalletException: the entry was refused and nothing moved
     :raises IntegrityError: a unique key of a record is taken
     """
-    if connections[using].vendor == "postgresql" and not any(map(_is_plain_save_needed, map(type, records))):
+    if connections[using].vendor == "postgresql" and not any(
+        map(_is_plain_save_needed, map(type, records))
+    ):
         posted = _post_in_one_statement(entry, records, using)
         if posted is not None:
             return posted
@@ -80,17 +88,24 @@ def insert_records(records: Sequence[models.Model], using: str) -> None:
     if not records:
         return
     model = type(records[0])
-    if _is_plain_save_needed(model) or not connections[using].features.can_return_rows_from_bulk_insert:
+    if (
+        _is_plain_save_needed(model)
+        or not connections[using].features.can_return_rows_from_bulk_insert
+    ):
         for record in records:
             record.save(using=using, force_insert=True)
         return
     plan = _plan_insert(model, using)
     now = timezone.now()
     parameters = [
-        now if column.is_now else column.prepare(record) for record in records for column in plan.columns
+        now if column.is_now else column.prepare(record)
+        for record in records
+        for column in plan.columns
     ]
     with connections[using].cursor() as cursor:
-        cursor.execute(plan.head + " VALUES " + ", ".join([plan.row] * len(records)) + plan.tail, parameters)
+        cursor.execute(
+            plan.head + " VALUES " + ", ".join([plan.row] * len(records)) + plan.tail, parameters
+        )
         keys = cursor.fetchall()
     for record, (key,) in zip(records, keys, strict=True):
         _mark_saved(record, plan, key, now, using)
@@ -98,17 +113,21 @@ def insert_records(records: Sequence[models.Model], using: str) -> None:
 
 def _is_plain_save_needed(model: type[models.Model]) -> bool:
     """Tell whether somebody wants to see each save, or the model spans several tables."""
-    return bool(model._meta.parents) or pre_save.has_listeners(model) or post_save.has_listeners(model)
+    return (
+        bool(model._meta.parents) or pre_save.has_listeners(model) or post_save.has_listeners(model)
+    )
 
 
 def _refresh_keys(record: models.Model, plan: InsertPlan) -> None:
     """Copy the keys of related records that were inserted meanwhile."""
     for field in plan.relations:
         if field.is_cached(record):
-            record.__dict__[field.attname] = field.get_cached_value(record).pk
+            setattr(record, field.name, field.get_cached_value(record))
 
 
-def _mark_saved(record: models.Model, plan: InsertPlan, key: Any, now: datetime, using: str) -> None:
+def _mark_saved(
+    record: models.Model, plan: InsertPlan, key: Any, now: datetime, using: str
+) -> None:
     record.pk = key
     for column in plan.columns:
         if column.is_now:
@@ -123,12 +142,12 @@ def _plan_insert(model: type[models.Model], using: str) -> InsertPlan:
     quote = connection.ops.quote_name
     fields = [field for field in model._meta.local_concrete_fields if not field.primary_key]
     return InsertPlan(
-        head=f"INSERT INTO {quote(model._meta.db_table)} ({', '.join(quote(field.column) for field in fields)})",
+        head=f"INSERT INTO {quote(model._meta.db_table)} ({', '.join(quote(str(field.column)) for field in fields)})",
         row=f"({', '.join(['%s'] * len(fields))})",
-        tail=f" RETURNING {quote(model._meta.pk.column)}",
+        tail=f" RETURNING {quote(str(model._meta.pk.column))}",
         columns=tuple(
             Column(
-                field.name,
+                str(field.name),
                 field.db_type(connection) or "",
                 _make_preparer(field, connection),
                 isinstance(field, models.DateTimeField) and (field.auto_now or field.auto_now_add),
@@ -150,7 +169,9 @@ def _make_preparer(field: Field, connection: BaseDatabaseWrapper) -> Callable[[A
 References = tuple[tuple[str, int], ...]
 
 
-def _post_in_one_statement(entry: Entry, records: Sequence[models.Model], using: str) -> Posted | None:
+def _post_in_one_statement(
+    entry: Entry, records: Sequence[models.Model], using: str
+) -> Posted | None:
     """Return None, with nothing written, if the fast path cannot be sure."""
     posting = list_one_parameters(entry)
     if posting is None:
@@ -177,7 +198,9 @@ def _post_in_one_statement(entry: Entry, records: Sequence[models.Model], using:
     return Posted(entry_id, False, ((source_after, destination_after),))
 
 
-def _find_references(record: models.Model, plan: InsertPlan, earlier: Sequence[models.Model]) -> References:
+def _find_references(
+    record: models.Model, plan: InsertPlan, earlier: Sequence[models.Model]
+) -> References:
     """Return which relations of the record lead to which earlier record of the statement."""
     return tuple(
         (field.name, at)
@@ -201,12 +224,18 @@ def _compile(shape: tuple[tuple[type[models.Model], References], ...], using: st
     for at, (model, references) in enumerate(shape):
         plan = _plan_insert(model, using)
         earlier = {name: f"(SELECT key FROM record{position})" for name, position in references}
-        known = {column.name: "now" for column in plan.columns if column.is_now} | {ENTRY_FIELD: "o_entry_id"} | earlier
+        known = (
+            {column.name: "now" for column in plan.columns if column.is_now}
+            | {ENTRY_FIELD: "o_entry_id"}
+            | earlier
+        )
         values = ", ".join(known.get(column.name, f"%s::{column.type}") for column in plan.columns)
         parts.append(
             f"record{at} AS ({plan.head} SELECT {values} FROM posted WHERE o_entry_id IS NOT NULL{plan.tail} AS key)"
         )
-        prepares.append(tuple(column.prepare for column in plan.columns if column.name not in known))
+        prepares.append(
+            tuple(column.prepare for column in plan.columns if column.name not in known)
+        )
     keys = "".join(f", (SELECT key FROM record{at})" for at in range(len(shape)))
     return Compiled(
         f"WITH {', '.join(parts)} SELECT o_entry_id, o_source_after, o_destination_after{keys} FROM posted",

@@ -13,7 +13,12 @@ TIMESTAMPS = (
 
 
 def make_key():
-    return ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"))
+    return (
+        "id",
+        models.BigAutoField(
+            auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+        ),
+    )
 
 
 def make_uuid():
@@ -25,7 +30,9 @@ def make_owner(related_name):
 
 
 def make_choice(*values, **options):
-    return models.CharField(max_length=20, choices=[(value, value.capitalize()) for value in values], **options)
+    return models.CharField(
+        max_length=20, choices=[(value, value.capitalize()) for value in values], **options
+    )
 
 
 class Migration(migrations.Migration):
@@ -64,15 +71,30 @@ class Migration(migrations.Migration):
                 make_key(),
                 ("from_id", models.PositiveIntegerField()),
                 ("to_id", models.PositiveIntegerField()),
-                ("status", make_choice("exchange", "transfer", "paid", "refund", "gift", default="transfer")),
+                (
+                    "status",
+                    make_choice(
+                        "exchange", "transfer", "paid", "refund", "gift", default="transfer"
+                    ),
+                ),
                 ("discount", models.DecimalField(decimal_places=8, default=0, max_digits=64)),
                 ("fee", models.DecimalField(decimal_places=8, default=0, max_digits=64)),
                 make_uuid(),
                 *TIMESTAMPS,
-                ("deposit", models.ForeignKey("dj_wallet.transaction", CASCADE, related_name="transfer_deposit")),
+                (
+                    "deposit",
+                    models.ForeignKey(
+                        "dj_wallet.transaction", CASCADE, related_name="transfer_deposit"
+                    ),
+                ),
                 ("from_type", make_owner("%(class)s_transfers_sent")),
                 ("to_type", make_owner("%(class)s_transfers_received")),
-                ("withdraw", models.ForeignKey("dj_wallet.transaction", CASCADE, related_name="transfer_withdraw")),
+                (
+                    "withdraw",
+                    models.ForeignKey(
+                        "dj_wallet.transaction", CASCADE, related_name="transfer_withdraw"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
@@ -82,11 +104,25 @@ class Migration(migrations.Migration):
                 ("holder_id", models.PositiveIntegerField()),
                 ("slug", models.SlugField(default="default", help_text="The name of the wallet")),
                 make_uuid(),
-                ("balance", models.DecimalField(decimal_places=8, default=Decimal("0.00"), max_digits=64)),
+                (
+                    "balance",
+                    models.DecimalField(decimal_places=8, default=Decimal("0.00"), max_digits=64),
+                ),
                 ("decimal_places", models.PositiveSmallIntegerField(default=8)),
-                ("is_frozen", models.BooleanField(default=False, help_text="Whether the wallet is frozen")),
-                ("frozen_at", models.DateTimeField(blank=True, help_text="When the wallet was frozen", null=True)),
-                ("frozen_reason", models.CharField(blank=True, help_text="Reason for freezing", max_length=255)),
+                (
+                    "is_frozen",
+                    models.BooleanField(default=False, help_text="Whether the wallet is frozen"),
+                ),
+                (
+                    "frozen_at",
+                    models.DateTimeField(
+                        blank=True, help_text="When the wallet was frozen", null=True
+                    ),
+                ),
+                (
+                    "frozen_reason",
+                    models.CharField(blank=True, help_text="Reason for freezing", max_length=255),
+                ),
                 ("meta", models.JSONField(blank=True, default=dict, null=True)),
                 *TIMESTAMPS,
                 ("holder_type", make_owner("%(class)s_wallets")),

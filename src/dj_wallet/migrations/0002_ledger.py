@@ -27,7 +27,9 @@ def copy_balances(apps, schema_editor):
         if code not in assets:
             assets[code] = asset_model(code=code, decimal_places=8)
         accounts.append(
-            account_model(id=wallet.pk, asset_id=code, balance=wallet.balance, is_frozen=wallet.is_frozen)
+            account_model(
+                id=wallet.pk, asset_id=code, balance=wallet.balance, is_frozen=wallet.is_frozen
+            )
         )
     if not accounts:
         return
@@ -36,7 +38,9 @@ def copy_balances(apps, schema_editor):
     with schema_editor.connection.cursor() as cursor:
         from django.core.management.color import no_style
 
-        for statement in schema_editor.connection.ops.sequence_reset_sql(no_style(), [account_model]):
+        for statement in schema_editor.connection.ops.sequence_reset_sql(
+            no_style(), [account_model]
+        ):
             cursor.execute(statement)
         if schema_editor.connection.vendor == "postgresql":
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -66,7 +70,9 @@ class MakeWalletAnAccount(Operation):
         before = from_state.apps.get_model(app_label, "wallet")
         after = to_state.apps.get_model(app_label, "wallet")
         if self.allow_migrate_model(schema_editor.connection.alias, after):
-            schema_editor.alter_field(before, before._meta.get_field("id"), after._meta.get_field("account_ptr"))
+            schema_editor.alter_field(
+                before, before._meta.get_field("id"), after._meta.get_field("account_ptr")
+            )
 
     def database_backwards(self, app_label, schema_editor, from_state, to_state):
         raise NotImplementedError("Balances cannot go back into the tables of release 0.1.0.")
@@ -77,12 +83,19 @@ class MakeWalletAnAccount(Operation):
 
 def make_account_link(**options):
     return models.ForeignKey(
-        "dj_wallet.account", PROTECT, related_name="+", db_constraint=False, db_index=False, **options
+        "dj_wallet.account",
+        PROTECT,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+        **options,
     )
 
 
 def make_owner(related_name, **options):
-    return models.ForeignKey("contenttypes.contenttype", PROTECT, related_name=related_name, **options)
+    return models.ForeignKey(
+        "contenttypes.contenttype", PROTECT, related_name=related_name, **options
+    )
 
 
 def make_uuid7():
@@ -91,7 +104,9 @@ def make_uuid7():
 
 def make_idempotency_constraint(name):
     return models.UniqueConstraint(
-        fields=["idempotency_key"], condition=Q(idempotency_key__isnull=False), name=f"dj_wallet_{name}_idempotency_key"
+        fields=["idempotency_key"],
+        condition=Q(idempotency_key__isnull=False),
+        name=f"dj_wallet_{name}_idempotency_key",
     )
 
 
@@ -112,14 +127,21 @@ ASSET = migrations.CreateModel(
     ],
     options={
         "constraints": [
-            models.CheckConstraint(condition=Q(decimal_places__lte=18), name="dj_wallet_asset_decimal_places")
+            models.CheckConstraint(
+                condition=Q(decimal_places__lte=18), name="dj_wallet_asset_decimal_places"
+            )
         ]
     },
 )
 ACCOUNT = migrations.CreateModel(
     "Account",
     [
-        ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+        (
+            "id",
+            models.BigAutoField(
+                auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+            ),
+        ),
         (
             "kind",
             models.CharField(
@@ -141,14 +163,21 @@ ACCOUNT = migrations.CreateModel(
     ],
     options={
         "constraints": [
-            models.CheckConstraint(condition=Q(locked_balance__gte=0), name="dj_wallet_account_locked_not_negative"),
-            models.CheckConstraint(condition=Q(pending_balance__gte=0), name="dj_wallet_account_pending_not_negative"),
             models.CheckConstraint(
-                condition=Q(kind="wallet", code__isnull=True) | Q(kind="system", code__isnull=False),
+                condition=Q(locked_balance__gte=0), name="dj_wallet_account_locked_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(pending_balance__gte=0), name="dj_wallet_account_pending_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="wallet", code__isnull=True)
+                | Q(kind="system", code__isnull=False),
                 name="dj_wallet_account_system_has_code",
             ),
             models.UniqueConstraint(
-                fields=["asset", "code"], condition=Q(kind="system"), name="dj_wallet_account_system_code"
+                fields=["asset", "code"],
+                condition=Q(kind="system"),
+                name="dj_wallet_account_system_code",
             ),
         ]
     },
@@ -177,17 +206,26 @@ POSTING = migrations.CreateModel(
     ],
     options={
         "indexes": [
-            models.Index(fields=["source_account", "source_bucket", "id"], name="dj_wallet_posting_source"),
             models.Index(
-                fields=["destination_account", "destination_bucket", "id"], name="dj_wallet_posting_destination"
+                fields=["source_account", "source_bucket", "id"], name="dj_wallet_posting_source"
+            ),
+            models.Index(
+                fields=["destination_account", "destination_bucket", "id"],
+                name="dj_wallet_posting_destination",
             ),
             models.Index(fields=["created_at"], name="dj_wallet_posting_created"),
-            models.Index(fields=["entry_id"], condition=~Q(entry_id=F("id")), name="dj_wallet_posting_entry"),
+            models.Index(
+                fields=["entry_id"], condition=~Q(entry_id=F("id")), name="dj_wallet_posting_entry"
+            ),
         ],
         "constraints": [
-            models.CheckConstraint(condition=Q(amount__gt=0), name="dj_wallet_posting_amount_positive"),
             models.CheckConstraint(
-                condition=~Q(source_account=F("destination_account"), source_bucket=F("destination_bucket")),
+                condition=Q(amount__gt=0), name="dj_wallet_posting_amount_positive"
+            ),
+            models.CheckConstraint(
+                condition=~Q(
+                    source_account=F("destination_account"), source_bucket=F("destination_bucket")
+                ),
                 name="dj_wallet_posting_moves",
             ),
             make_idempotency_constraint("posting"),
@@ -210,8 +248,18 @@ LEDGER_ENTRY = migrations.CreateModel(
         ("idempotency_key", models.CharField(max_length=255, null=True)),
         ("event_at", models.DateTimeField(null=True)),
         ("created_at", models.DateTimeField()),
-        ("account", models.ForeignKey("dj_wallet.account", DO_NOTHING, related_name="+", db_constraint=False)),
-        ("posting", models.ForeignKey("dj_wallet.posting", DO_NOTHING, related_name="+", db_constraint=False)),
+        (
+            "account",
+            models.ForeignKey(
+                "dj_wallet.account", DO_NOTHING, related_name="+", db_constraint=False
+            ),
+        ),
+        (
+            "posting",
+            models.ForeignKey(
+                "dj_wallet.posting", DO_NOTHING, related_name="+", db_constraint=False
+            ),
+        ),
     ],
     options={"db_table": "dj_wallet_ledgerentry", "managed": False},
 )
@@ -227,14 +275,22 @@ class Migration(migrations.Migration):
         migrations.RemoveField("wallet", "decimal_places"),
         migrations.RemoveField("wallet", "is_frozen"),
         migrations.AlterField("wallet", "holder_id", HolderKeyField(type_field="holder_type")),
-        migrations.AlterField("wallet", "holder_type", make_owner("%(class)s_wallets", db_constraint=False)),
+        migrations.AlterField(
+            "wallet", "holder_type", make_owner("%(class)s_wallets", db_constraint=False)
+        ),
         MakeWalletAnAccount(),
-        migrations.AddField("transaction", "entry_id", models.BigIntegerField(editable=False, null=True)),
         migrations.AddField(
-            "transaction", "idempotency_key", models.CharField(editable=False, max_length=255, null=True)
+            "transaction", "entry_id", models.BigIntegerField(editable=False, null=True)
+        ),
+        migrations.AddField(
+            "transaction",
+            "idempotency_key",
+            models.CharField(editable=False, max_length=255, null=True),
         ),
         migrations.AlterField("transaction", "amount", MoneyField()),
-        migrations.AlterField("transaction", "payable_id", HolderKeyField(type_field="payable_type")),
+        migrations.AlterField(
+            "transaction", "payable_id", HolderKeyField(type_field="payable_type")
+        ),
         migrations.AlterField(
             "transaction",
             "payable_type",
@@ -244,19 +300,28 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             "transaction",
             "wallet",
-            models.ForeignKey("dj_wallet.wallet", PROTECT, related_name="transactions", db_index=False),
+            models.ForeignKey(
+                "dj_wallet.wallet", PROTECT, related_name="transactions", db_index=False
+            ),
         ),
         migrations.AddIndex(
-            "transaction", models.Index(fields=["wallet", "id"], name="dj_wallet_transaction_wallet")
+            "transaction",
+            models.Index(fields=["wallet", "id"], name="dj_wallet_transaction_wallet"),
         ),
         migrations.AddConstraint(
             "transaction",
-            models.CheckConstraint(condition=Q(amount__gt=0), name="dj_wallet_transaction_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(amount__gt=0), name="dj_wallet_transaction_amount_positive"
+            ),
         ),
         migrations.AddConstraint("transaction", make_idempotency_constraint("transaction")),
-        migrations.AddField("transfer", "entry_id", models.BigIntegerField(editable=False, null=True)),
         migrations.AddField(
-            "transfer", "idempotency_key", models.CharField(editable=False, max_length=255, null=True)
+            "transfer", "entry_id", models.BigIntegerField(editable=False, null=True)
+        ),
+        migrations.AddField(
+            "transfer",
+            "idempotency_key",
+            models.CharField(editable=False, max_length=255, null=True),
         ),
         migrations.AlterField("transfer", "discount", MoneyField(default=Decimal(0))),
         migrations.AlterField("transfer", "fee", MoneyField(default=Decimal(0))),
@@ -298,7 +363,11 @@ class Migration(migrations.Migration):
                 (
                     "account",
                     models.OneToOneField(
-                        "dj_wallet.account", CASCADE, primary_key=True, related_name="+", serialize=False
+                        "dj_wallet.account",
+                        CASCADE,
+                        primary_key=True,
+                        related_name="+",
+                        serialize=False,
                     ),
                 ),
                 ("posting_id", models.BigIntegerField()),
@@ -308,7 +377,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             "CheckpointHorizon",
             [
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
                 ("posting_id", models.BigIntegerField()),
                 ("transaction_id", models.BigIntegerField()),
             ],

@@ -44,9 +44,7 @@ def show_new_wallet(wallet: Wallet) -> dict[str, Any]:
     return show_wallet(wallet)
 
 
-def show_transaction(
-    record: Transaction, wallet: Wallet, payout: Payout | None
-) -> dict[str, Any]:
+def show_transaction(record: Transaction, wallet: Wallet, payout: Payout | None) -> dict[str, Any]:
     """Return a deposit or withdrawal, the amount in the smallest unit, with its payout if it is one."""
     return {
         "id": record.pk,
@@ -59,7 +57,9 @@ def show_transaction(
         "decimal_places": wallet.decimal_places,
         "meta": record.meta or {},
         "created_at": show_time(record.created_at),
-        "scheduled_for": None if payout is None else show_time(payout.scheduled_for or record.created_at),
+        "scheduled_for": None
+        if payout is None
+        else show_time(payout.scheduled_for or record.created_at),
         "retry_count": 0 if payout is None else max(0, payout.attempts - 1),
         "bank_response": None if payout is None else payout.bank_response,
         "failure_code": None if payout is None else payout.failure_code or None,
@@ -98,9 +98,8 @@ def show_transfer(transfer: Transfer) -> dict[str, Any]:
     }
 
 
-def show_deposit(record: Transaction) -> dict[str, Any]:
+def show_deposit(record: Transaction, wallet: Wallet) -> dict[str, Any]:
     """Return a deposit of a batch, the amount a decimal string."""
-    wallet = record.wallet
     return {
         "id": record.pk,
         "uuid": str(record.uuid),

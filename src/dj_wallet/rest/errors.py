@@ -27,6 +27,7 @@ from dj_wallet.exceptions import (
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS: Final = 1
+KEY_TAKEN: Final = "The idempotency key was used for something else."
 
 
 class ApiKeyInvalid(exceptions.AuthenticationFailed):
@@ -160,7 +161,9 @@ def describe_refusal(error: WalletException) -> Problem:
         if status == HTTPStatus.SERVICE_UNAVAILABLE
         else {}
     )
-    return Problem(status, error.code, str(error), headers=headers)
+    # The ledger's message spells the key as it is stored, with the user in it.
+    message = KEY_TAKEN if isinstance(error, IdempotencyConflict) else str(error)
+    return Problem(status, error.code, message, headers=headers)
 
 
 def build_body(problem: Problem) -> dict[str, Any]:
@@ -184,8 +187,8 @@ def _describe_api_error(error: exceptions.APIException) -> Problem:
         details = error.detail if isinstance(error.detail, dict) else {"request": error.detail}
         message = "The request is not valid: see details."
         return Problem(status, "invalid_request", message, details, headers)
-    if isinstance(error, exceptions.Throttled) and error.wait is not None:
-        headers["Retry-After"] = str(max(1, round(error.wait)))
+    if (wait := getattr(error, "wait", None)) is not None:
+        headers["Retry-After"] = str(wait)
     return Problem(status, _get_code(error), str(error.detail), headers=headers)
 
 

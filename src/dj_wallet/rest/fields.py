@@ -28,7 +28,9 @@ class StrictSerializer(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict) and (unknown := data.keys() - self.fields.keys()):
-            raise serializers.ValidationError({name: ["Unknown field."] for name in sorted(unknown)})
+            raise serializers.ValidationError(
+                {name: ["Unknown field."] for name in sorted(unknown)}
+            )
         return super().to_internal_value(data)
 
 
@@ -47,9 +49,7 @@ class MinorUnitsField(serializers.Field[int, Any, int, Any]):
         return value
 
 
-@extend_schema_field(
-    {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["12.50"]}
-)
+@extend_schema_field({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["12.50"]})
 class AmountField(serializers.Field[str, Any, str, Any]):
     """A decimal number in a string, so that no reader makes it a float."""
 
@@ -173,7 +173,9 @@ def _count_characters(value: Any, field: MetaField) -> int:
     if isinstance(value, Decimal):
         field.fail("fraction")
     if isinstance(value, dict):
-        return 2 + sum(len(name) + 4 + _count_characters(item, field) for name, item in value.items())
+        return 2 + sum(
+            len(name) + 4 + _count_characters(item, field) for name, item in value.items()
+        )
     if isinstance(value, list):
         return 2 + sum(1 + _count_characters(item, field) for item in value)
     return 2 + len(value) if isinstance(value, str) else len(str(value))
@@ -182,6 +184,10 @@ def _count_characters(value: Any, field: MetaField) -> int:
 def _read_instant(text: str) -> datetime | None:
     try:
         instant = parse_datetime(text)
-        return None if instant is None or timezone.is_naive(instant) else instant.astimezone(timezone.get_default_timezone())
+        return (
+            None
+            if instant is None or timezone.is_naive(instant)
+            else instant.astimezone(timezone.get_default_timezone())
+        )
     except (ValueError, OverflowError):
         return None

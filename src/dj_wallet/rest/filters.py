@@ -17,13 +17,13 @@ class AnyCaseField(forms.ChoiceField):
         return str(super().to_python(value)).upper()
 
 
-class AnyCaseFilter(django_filters.ChoiceFilter):
+class AnyCaseFilter(django_filters.ChoiceFilter):  # type: ignore[misc] # untyped package
     """Filters by a choice in upper or lower case; anything else is refused."""
 
     field_class = AnyCaseField
 
 
-class TransactionFilter(django_filters.FilterSet):
+class TransactionFilter(django_filters.FilterSet):  # type: ignore[misc] # untyped package
     """Seed 004's `?status=` and `?type=`."""
 
     status = AnyCaseFilter(

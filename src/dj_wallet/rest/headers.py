@@ -1,6 +1,6 @@
 """The header Idempotency-Key."""
 
-from typing import Final
+from typing import Final, cast
 
 from rest_framework.request import Request
 
@@ -21,7 +21,7 @@ def find_idempotency_key(request: Request) -> str | None:
         return None
     if not is_printable_ascii(key, MAX_KEY_LENGTH):
         raise IdempotencyKeyInvalid
-    return scope_key(request.user, key)
+    return scope_key(cast(User, request.user), key)
 
 
 def get_idempotency_key(request: Request) -> str:

@@ -23,12 +23,10 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request.headers.get(HEADER, "")
-        token = request_id.set(given if HARMLESS.fullmatch(given) else uuid4().hex)
-        try:
-            response = self.get_response(request)
-            response[HEADER] = request_id.get()
-        finally:
-            request_id.reset(token)
+        # Never reset: Django logs refused requests after the last middleware has returned.
+        request_id.set(given if HARMLESS.fullmatch(given) else uuid4().hex)
+        response = self.get_response(request)
+        response[HEADER] = request_id.get()
         return response
 
 

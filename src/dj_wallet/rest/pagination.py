@@ -26,7 +26,8 @@ class NewestFirst(CursorPagination):
             cursor = super().decode_cursor(request)
         except NotFound:
             raise _refuse_cursor() from None
-        if cursor is not None and cursor.position is not None and not _is_id(cursor.position):
+        position = None if cursor is None else cursor.position
+        if position is not None and not _is_id(str(position)):
             raise _refuse_cursor()
         return cursor
 

@@ -9,6 +9,7 @@ from django.db.models import Model, QuerySet
 from django.http import Http404
 
 from dj_wallet.identity.models import User
+from dj_wallet.ledger.errors import AccountNotFound
 from dj_wallet.models import Transaction, Transfer, Wallet
 
 M = TypeVar("M", bound=Model)
@@ -36,6 +37,20 @@ def get_own_wallet(user: User, uuid: UUID) -> Wallet:
     :raises Http404: there is none
     """
     return _get(Wallet.objects.held_by(user).filter(uuid=uuid))
+
+
+def get_transfer_wallets(user: User, source: UUID, destination: UUID) -> tuple[Wallet, Wallet]:
+    """Return the user's wallet to take from and anybody's to pay to. One query.
+
+    :raises Http404: the first does not exist or is not the user's
+    :raises AccountNotFound: the second does not exist
+    """
+    wallets = find_wallets([source, destination])
+    if source not in wallets or not is_held_by(wallets[source], user):
+        raise Http404
+    if destination not in wallets:
+        raise AccountNotFound("There is no wallet to pay to.")
+    return wallets[source], wallets[destination]
 
 
 def find_wallets(uuids: Iterable[UUID]) -> dict[UUID, Wallet]:

@@ -1,7 +1,7 @@
 """The writes that the interface adds to those of the library: opening wallets, and movements many at a time."""
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 from uuid import UUID, uuid5
 
@@ -85,29 +85,29 @@ def move_each(requests: Sequence[Request]) -> list[Outcome]:
     :raises OutcomeUnknown: the database did not confirm the commit
     """
     if len(requests) == 1:
-        return [_try(lambda: move(requests[0], sender=TransferService))]
+        return [_move_alone(requests[0])]
     try:
         return list(move_many(requests, sender=TransferService))
     except (OutcomeUnknown, OperationalError, InterfaceError):
         raise
     except Exception:  # noqa: BLE001 - each request meets its own error again, alone
-        return [_try(lambda one=one: move(one, sender=TransferService)) for one in requests]
+        return [_move_alone(request) for request in requests]
+
+
+def _move_alone(request: Request) -> Outcome:
+    try:
+        return move(request, sender=TransferService)
+    except Exception as error:  # noqa: BLE001 - raised again in the thread it belongs to
+        return error
 
 
 _committer: Final = GroupCommitter[Request, Outcome](move_each)
 
 
-def _try(movement: Callable[[], Record]) -> Outcome:
-    try:
-        return movement()
-    except Exception as error:  # noqa: BLE001 - raised again in the thread it belongs to
-        return error
-
-
 def _get_asset(code: str | None) -> Asset:
     default: str = wallet_settings.DEFAULT_CURRENCY
     if code is None or code == default:
-        return ensure_asset(default)
+        return ensure_asset(default, decimal_places=wallet_settings.MATH_SCALE)
     asset = Asset.objects.filter(pk=code).first()
     if asset is None:
         raise AssetNotFound
@@ -123,6 +123,10 @@ def _find_opened(wallet: Wallet, slug: str | None, idempotency_key: str | None) 
     opened = Wallet.objects.filter(uuid=wallet.uuid).first()
     if opened is None:
         raise WalletExists
-    if (slug or opened.slug, wallet.asset_id, wallet.meta) != (opened.slug, opened.asset_id, opened.meta):
+    if (slug or opened.slug, wallet.asset_id, wallet.meta) != (
+        opened.slug,
+        opened.asset_id,
+        opened.meta,
+    ):
         raise refuse_other_use(idempotency_key)
     return opened

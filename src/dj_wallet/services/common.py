@@ -5,15 +5,16 @@ from typing import Any, cast
 
 from django.db import router
 
-from .. import signals
-from ..abstract_models import AbstractTransaction, AbstractWallet
-from ..ledger.engine import Entry, Kind, Movement
-from ..ledger.errors import AmountInvalid, TransactionAlreadyProcessed, WalletFrozen
-from ..ledger.models import Posting
-from ..ledger.money import parse_amount, read_number
-from ..ledger.post import post_one, run_in_transaction
-from ..ledger.records import insert_records
-from ..models import Transaction
+from dj_wallet import signals
+from dj_wallet.abstract_models import AbstractTransaction, AbstractWallet
+from dj_wallet.ledger.engine import Entry, Kind, Movement
+from dj_wallet.ledger.errors import AmountInvalid, TransactionAlreadyProcessed, WalletFrozen
+from dj_wallet.ledger.models import Posting
+from dj_wallet.ledger.money import parse_amount, read_number
+from dj_wallet.ledger.post import post_one, run_in_transaction
+from dj_wallet.ledger.records import insert_records
+from dj_wallet.models import Transaction
+
 from .movements import (
     OUTSIDE,
     Request,
@@ -96,7 +97,13 @@ class WalletService:
     ) -> Transaction:
         """Take from the wallet even what it does not hold; otherwise as `withdraw`."""
         request = Request(
-            Kind.WITHDRAWAL, wallet, destination, amount, meta, idempotency_key, allow_overdraft=True
+            Kind.WITHDRAWAL,
+            wallet,
+            destination,
+            amount,
+            meta,
+            idempotency_key,
+            allow_overdraft=True,
         )
         return cls._move(request, AbstractTransaction.TYPE_WITHDRAW, confirmed)
 
@@ -173,8 +180,14 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
     def record() -> Transaction:
         # The lock makes callers with the same key wait for each other.
         fresh = type(wallet)._default_manager.using(using).select_for_update().get(pk=wallet.pk)
-        found = Transaction.objects.using(using).filter(idempotency_key=key).first() if key else None
-        if found is None and key and Posting.objects.using(using).filter(idempotency_key=key).exists():
+        found = (
+            Transaction.objects.using(using).filter(idempotency_key=key).first() if key else None
+        )
+        if (
+            found is None
+            and key
+            and Posting.objects.using(using).filter(idempotency_key=key).exists()
+        ):
             raise refuse_other_use(key)
         if found is not None:
             if (found.wallet_id, found.type, found.amount) != (wallet.pk, type_, amount):
@@ -182,7 +195,9 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
             found.replayed = True
             return found
         if fresh.is_frozen:
-            raise WalletFrozen(f"Wallet '{fresh.slug}' is frozen: {fresh.frozen_reason or 'No reason provided'}")
+            raise WalletFrozen(
+                f"Wallet '{fresh.slug}' is frozen: {fresh.frozen_reason or 'No reason provided'}"
+            )
         txn = build_transaction(
             wallet,
             type_,
@@ -204,7 +219,12 @@ def lock_pending(txn: Transaction, using: str, step: str) -> Transaction:
 
     :raises TransactionAlreadyProcessed: it is not pending
     """
-    locked = Transaction.objects.using(using).select_for_update(of=("self",)).select_related("wallet").get(pk=txn.pk)
+    locked = (
+        Transaction.objects.using(using)
+        .select_for_update(of=("self",))
+        .select_related("wallet")
+        .get(pk=txn.pk)
+    )
     if not locked.is_pending:
         raise TransactionAlreadyProcessed(f"Transaction is already {locked.status}, cannot {step}.")
     return locked

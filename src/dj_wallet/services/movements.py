@@ -5,20 +5,20 @@ Every deposit, withdrawal and transfer, single or in bulk, comes through `move_m
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import router
 
-from .. import signals
-from ..abstract_models import AbstractTransaction, AbstractTransfer, AbstractWallet
-from ..ledger.engine import Entry, Kind, Movement, Posted
-from ..ledger.errors import IdempotencyConflict, WalletException
-from ..ledger.models import BALANCE_COLUMNS
-from ..ledger.money import parse_amount, trim
-from ..ledger.post import post, run_in_transaction
-from ..ledger.records import insert_records, post_with_records
-from ..models import Transaction, Transfer
+from dj_wallet import signals
+from dj_wallet.abstract_models import AbstractTransaction, AbstractTransfer, AbstractWallet
+from dj_wallet.ledger.engine import Entry, Kind, Movement, Posted
+from dj_wallet.ledger.errors import IdempotencyConflict, WalletException
+from dj_wallet.ledger.models import BALANCE_COLUMNS
+from dj_wallet.ledger.money import parse_amount, trim
+from dj_wallet.ledger.post import post, run_in_transaction
+from dj_wallet.ledger.records import insert_records, post_with_records
+from dj_wallet.models import Transaction, Transfer, Wallet
 
 OUTSIDE: Final = "external:cash"
 
@@ -44,7 +44,9 @@ class Request(NamedTuple):
 
     @property
     def wallets(self) -> list[AbstractWallet]:
-        return [side for side in (self.source, self.destination) if isinstance(side, AbstractWallet)]
+        return [
+            side for side in (self.source, self.destination) if isinstance(side, AbstractWallet)
+        ]
 
 
 class Moved(NamedTuple):
@@ -89,7 +91,9 @@ def _move_one(request: Request, entry: Entry, sender: type, using: str) -> Recor
     return moved.record
 
 
-def move_many(requests: Sequence[Request], *, sender: type, using: str | None = None) -> list[Record | WalletException]:
+def move_many(
+    requests: Sequence[Request], *, sender: type, using: str | None = None
+) -> list[Record | WalletException]:
     """Move the money of each request on its own; return its record or the refusal, in order.
 
     Idempotent for requests with a key: the first record comes back, marked `replayed`. Joins the caller's transaction.
@@ -114,9 +118,13 @@ def find_alias(requests: Sequence[Request]) -> str:
 
 def _send_pre_signals(request: Request, sender: type) -> None:
     if isinstance(request.source, AbstractWallet):
-        signals.pre_withdraw.send(sender, wallet=request.source, amount=request.amount, meta=request.meta)
+        signals.pre_withdraw.send(
+            sender, wallet=request.source, amount=request.amount, meta=request.meta
+        )
     if isinstance(request.destination, AbstractWallet):
-        signals.pre_deposit.send(sender, wallet=request.destination, amount=request.amount, meta=request.meta)
+        signals.pre_deposit.send(
+            sender, wallet=request.destination, amount=request.amount, meta=request.meta
+        )
 
 
 def _build_entry(request: Request) -> Entry | WalletException:
@@ -125,8 +133,12 @@ def _build_entry(request: Request) -> Entry | WalletException:
         amount = parse_amount(request.amount, wallet.decimal_places)
     except WalletException as refusal:
         return refusal
-    movement = Movement(_get_place(request.source), _get_place(request.destination), amount, wallet.asset_id)
-    return Entry(request.kind, (movement,), request.idempotency_key, allow_overdraft=request.allow_overdraft)
+    movement = Movement(
+        _get_place(request.source), _get_place(request.destination), amount, wallet.asset_id
+    )
+    return Entry(
+        request.kind, (movement,), request.idempotency_key, allow_overdraft=request.allow_overdraft
+    )
 
 
 def _get_place(side: AbstractWallet | str) -> int | str:
@@ -134,19 +146,28 @@ def _get_place(side: AbstractWallet | str) -> int | str:
 
 
 def _move_many(
-    requests: Sequence[Request], entries: Sequence[Entry | WalletException], sender: type, using: str
+    requests: Sequence[Request],
+    entries: Sequence[Entry | WalletException],
+    sender: type,
+    using: str,
 ) -> list[Record | WalletException]:
     sound = [(at, entry) for at, entry in enumerate(entries) if isinstance(entry, Entry)]
     taken = _find_pending_keys([entry for _, entry in sound], using)
     refused: dict[int, WalletException] = {
         at: entry for at, entry in enumerate(entries) if isinstance(entry, WalletException)
     }
-    refused |= {at: refuse_other_use(entry.idempotency_key) for at, entry in sound if entry.idempotency_key in taken}
+    refused |= {
+        at: refuse_other_use(entry.idempotency_key)
+        for at, entry in sound
+        if entry.idempotency_key in taken
+    }
     sound = [(at, entry) for at, entry in sound if at not in refused]
     moved: dict[int, Moved] = {}
     replayed: list[int] = []
     posted: list[Posted] = []
-    for (at, entry), outcome in zip(sound, post([entry for _, entry in sound], using=using), strict=True):
+    for (at, entry), outcome in zip(
+        sound, post([entry for _, entry in sound], using=using), strict=True
+    ):
         if isinstance(outcome, WalletException):
             refused[at] = outcome
         elif outcome.replayed:
@@ -157,7 +178,9 @@ def _move_many(
     _insert_records(list(moved.values()), using)
     for one, place in zip(moved.values(), posted, strict=True):
         _announce(one, place, sender)
-    found = dict(zip(replayed, _find_replayed([requests[at] for at in replayed], using), strict=True))
+    found = dict(
+        zip(replayed, _find_replayed([requests[at] for at in replayed], using), strict=True)
+    )
     records: dict[int, Record | WalletException] = {at: one.record for at, one in moved.items()}
     outcomes = records | found | refused
     return [outcomes[at] for at in range(len(requests))]
@@ -169,7 +192,12 @@ def _build_records(request: Request, entry: Entry, entry_id: int | None = None) 
     key = None if is_transfer else request.idempotency_key
     transactions = [
         build_transaction(
-            wallet, type_, amount, meta={**(request.meta or {}), **meta}, entry_id=entry_id, idempotency_key=key
+            wallet,
+            type_,
+            amount,
+            meta={**(request.meta or {}), **meta},
+            entry_id=entry_id,
+            idempotency_key=key,
         )
         for wallet, type_, meta in (
             (request.source, AbstractTransaction.TYPE_WITHDRAW, request.source_meta),
@@ -177,14 +205,22 @@ def _build_records(request: Request, entry: Entry, entry_id: int | None = None) 
         )
         if isinstance(wallet, AbstractWallet)
     ]
-    return Moved(request, entry, transactions, _build_transfer(request, transactions) if is_transfer else None)
+    return Moved(
+        request,
+        entry,
+        transactions,
+        _build_transfer(request, transactions) if is_transfer else None,
+    )
 
 
 def _insert_records(moved: Sequence[Moved], using: str) -> None:
     insert_records([transaction for one in moved for transaction in one.transactions], using)
     transfers = [one.transfer for one in moved if one.transfer is not None]
     for transfer in transfers:
-        transfer.withdraw, transfer.deposit = transfer.withdraw, transfer.deposit  # take over their new keys
+        transfer.withdraw, transfer.deposit = (
+            transfer.withdraw,
+            transfer.deposit,
+        )  # take over their new keys
     insert_records(transfers, using)
 
 
@@ -202,7 +238,7 @@ def build_transaction(
     return Transaction(
         payable_type_id=ContentType.objects.get_for_model(wallet).pk,
         payable_id=wallet.pk,
-        wallet=wallet,
+        wallet=cast(Wallet, wallet),
         type=type_,
         amount=amount,
         confirmed=status == AbstractTransaction.STATUS_COMPLETED,
@@ -254,20 +290,26 @@ def _send_signals(moved: Moved, sender: type) -> None:
         signals.transaction_created.send(sender, transaction=transaction)
     if moved.transfer is not None:
         signals.transfer_completed.send(
-            sender, transfer=moved.transfer, from_wallet=moved.request.source, to_wallet=moved.request.destination
+            sender,
+            transfer=moved.transfer,
+            from_wallet=moved.request.source,
+            to_wallet=moved.request.destination,
         )
 
 
 def _find_replayed(requests: Sequence[Request], using: str) -> list[Record | WalletException]:
     found: dict[tuple[type[Record], str | None], Record] = {}
     for model in (Transaction, Transfer):
-        keys = [request.idempotency_key for request in requests if _get_record_model(request) is model]
+        keys = [
+            request.idempotency_key for request in requests if _get_record_model(request) is model
+        ]
         if keys:
             for record in model._default_manager.using(using).filter(idempotency_key__in=keys):
                 record.replayed = True
                 found[model, record.idempotency_key] = record
     return [
-        found.get((_get_record_model(request), request.idempotency_key)) or refuse_other_use(request.idempotency_key)
+        found.get((_get_record_model(request), request.idempotency_key))
+        or refuse_other_use(request.idempotency_key)
         for request in requests
     ]
 
@@ -278,12 +320,16 @@ def _get_record_model(request: Request) -> type[Record]:
 
 def refuse_other_use(idempotency_key: str | None) -> IdempotencyConflict:
     """Return the error for a key that stands for something else."""
-    return IdempotencyConflict(f"The idempotency key {idempotency_key!r} was used for something else.")
+    return IdempotencyConflict(
+        f"The idempotency key {idempotency_key!r} was used for something else."
+    )
 
 
 def update_balances(wallet: AbstractWallet, entry: Entry, posted: Posted) -> None:
     """Show the new balances on the wallet object that the caller holds."""
-    for movement, (source_after, destination_after) in zip(entry.movements, posted.balances, strict=True):
+    for movement, (source_after, destination_after) in zip(
+        entry.movements, posted.balances, strict=True
+    ):
         if movement.source == wallet.pk and source_after is not None:
             setattr(wallet, BALANCE_COLUMNS[movement.source_bucket], trim(source_after))
             wallet.version += 1

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from ..abstract_models import AbstractTransfer, AbstractWallet
-from ..holders import with_wallets
-from ..ledger.engine import Kind
-from ..models import Transfer
+from dj_wallet.abstract_models import AbstractTransfer, AbstractWallet
+from dj_wallet.holders import with_wallets
+from dj_wallet.ledger.engine import Kind
+from dj_wallet.models import Transfer
+
 from .movements import Request, move
 
 if TYPE_CHECKING:
-    from ..mixins import WalletMixin
+    from dj_wallet.mixins import WalletMixin
 
 
 class TransferService:
@@ -55,7 +56,9 @@ class TransferService:
         :raises InsufficientFunds: the first holds less
         :raises IdempotencyConflict: the key was used for something else
         """
-        request = build_transfer_request(from_wallet, to_wallet, amount, meta, status, idempotency_key)
+        request = build_transfer_request(
+            from_wallet, to_wallet, amount, meta, status, idempotency_key
+        )
         return cast(Transfer, move(request, sender=cls))
 
 

@@ -28,12 +28,20 @@ class InstallSQL(Operation):
         """Nothing that models see changes."""
 
     def database_forwards(
-        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: object, to_state: object
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: object,
+        to_state: object,
     ) -> None:
         self._run(schema_editor, [read_sql(name) for name in self.files])
 
     def database_backwards(
-        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: object, to_state: object
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: object,
+        to_state: object,
     ) -> None:
         self._run(schema_editor, [self.reverse_sql])
 

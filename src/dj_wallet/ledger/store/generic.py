@@ -11,7 +11,8 @@ from uuid import UUID
 from django.db import connections
 from django.utils import timezone
 
-from ..engine import (
+from dj_wallet.ledger.accounts import system_account
+from dj_wallet.ledger.engine import (
     Accepted,
     AccountState,
     Entry,
@@ -24,9 +25,8 @@ from ..engine import (
     list_wallet_ids,
     system_key,
 )
-from ..accounts import system_account
-from ..fields import SQLITE_SIGNIFICANT_DIGITS
-from ..models import Account, Asset, EntryMeta, Posting
+from dj_wallet.ledger.fields import SQLITE_SIGNIFICANT_DIGITS
+from dj_wallet.ledger.models import Account, Asset, EntryMeta, Posting
 
 ACCOUNT_COLUMNS: Final = (
     "pk",
@@ -48,7 +48,9 @@ class GenericStore:
     def __init__(self, using: str) -> None:
         self.using = using
         self.connection = connections[using]
-        self.significant_digits = SQLITE_SIGNIFICANT_DIGITS if self.connection.vendor == "sqlite" else None
+        self.significant_digits = (
+            SQLITE_SIGNIFICANT_DIGITS if self.connection.vendor == "sqlite" else None
+        )
 
     def post_fast(self, entries: Sequence[Entry]) -> list[Posted] | None:
         """Post all the entries if that is certain to be right, else write nothing and return None."""
@@ -61,7 +63,11 @@ class GenericStore:
             Account.objects.using(self.using).filter(pk=0).update(version=0)
         system_ids = self._find_system_accounts(entries)
         accounts = Account.objects.using(self.using)
-        wallets = accounts.filter(pk__in=list_wallet_ids(entries)).order_by("pk").values_list(*ACCOUNT_COLUMNS)
+        wallets = (
+            accounts.filter(pk__in=list_wallet_ids(entries))
+            .order_by("pk")
+            .values_list(*ACCOUNT_COLUMNS)
+        )
         locks = self.connection.features.has_select_for_no_key_update
         states: dict[int | str, AccountState] = {}
         for row in wallets.select_for_update(no_key=locks):
@@ -92,17 +98,18 @@ class GenericStore:
                 "entry_id", "idempotency_key", "fingerprint"
             )
         }
-        balances: dict[int, list[tuple[Decimal | None, Decimal | None]]] = {entry_id: [] for entry_id in heads}
-        for entry_id, source, destination in (
-            postings.filter(entry_id__in=heads, pk__gte=min(heads))
-            .order_by("pk")
-            .values_list("entry_id", "source_balance_after", "destination_balance_after")
-            if heads
-            else ()
+        balances: dict[int, list[tuple[Decimal | None, Decimal | None]]] = {
+            entry_id: [] for entry_id in heads
+        }
+        rows = postings.of_entries(heads).order_by("pk") if heads else postings.none()
+        for entry_id, source, destination in rows.values_list(
+            "entry_id", "source_balance_after", "destination_balance_after"
         ):
             balances[entry_id].append((source, destination))
         return {
-            str(key): KnownEntry(Posted(entry_id, True, tuple(balances[entry_id])), content.hex if content else "")
+            str(key): KnownEntry(
+                Posted(entry_id, True, tuple(balances[entry_id])), content.hex if content else ""
+            )
             for entry_id, (key, content) in heads.items()
         }
 
@@ -119,16 +126,26 @@ class GenericStore:
         for account in changed.values():
             available, locked, pending = account.balances
             Account.objects.using(self.using).filter(pk=account.id).update(
-                balance=available, locked_balance=locked, pending_balance=pending, version=account.version
+                balance=available,
+                locked_balance=locked,
+                pending_balance=pending,
+                version=account.version,
             )
-        last_id = Posting.objects.using(self.using).order_by("-pk").values_list("pk", flat=True).first() or 0
+        last_id = (
+            Posting.objects.using(self.using).order_by("-pk").values_list("pk", flat=True).first()
+            or 0
+        )
         postings: list[Posting] = []
         results = []
         for entry, sides in accepted:
             entry_id = last_id + len(postings) + 1
             postings += _build_postings(entry, sides, accounts, entry_id)
             results.append(
-                Posted(entry_id, False, tuple((left.balance_after, right.balance_after) for left, right in sides))
+                Posted(
+                    entry_id,
+                    False,
+                    tuple((left.balance_after, right.balance_after) for left, right in sides),
+                )
             )
         Posting.objects.using(self.using).bulk_create(postings)
         return results
@@ -141,7 +158,18 @@ class GenericStore:
 
 
 def _read_state(row: tuple[object, ...]) -> AccountState:
-    pk, asset, decimal_places, kind, is_frozen, overdraft_limit, available, locked, pending, version = row
+    (
+        pk,
+        asset,
+        decimal_places,
+        kind,
+        is_frozen,
+        overdraft_limit,
+        available,
+        locked,
+        pending,
+        version,
+    ) = row
     return AccountState(
         id=pk,  # type: ignore[arg-type]
         asset=asset,  # type: ignore[arg-type]
@@ -155,7 +183,10 @@ def _read_state(row: tuple[object, ...]) -> AccountState:
 
 
 def _build_postings(
-    entry: Entry, sides: Sequence[tuple[Side, Side]], accounts: Mapping[int | str, AccountState], entry_id: int
+    entry: Entry,
+    sides: Sequence[tuple[Side, Side]],
+    accounts: Mapping[int | str, AccountState],
+    entry_id: int,
 ) -> list[Posting]:
     now = timezone.now()
 
@@ -184,5 +215,7 @@ def _build_postings(
             event_at=entry.event_at,
             created_at=now,
         )
-        for position, (movement, (left, right)) in enumerate(zip(entry.movements, sides, strict=True))
+        for position, (movement, (left, right)) in enumerate(
+            zip(entry.movements, sides, strict=True)
+        )
     ]

@@ -10,17 +10,17 @@ from typing import Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..engine import (
+from dj_wallet.ledger.engine import (
     Accepted,
     AccountState,
     Bucket,
     Entry,
-    Movement,
     Posted,
     find_malformation,
     fingerprint,
 )
-from ..money import EXACT, ZERO
+from dj_wallet.ledger.money import EXACT, ZERO
+
 from .generic import GenericStore
 
 POST_ONE_CALL: Final = (
@@ -37,7 +37,9 @@ BATCH_TYPES: Final = (
     *("bigint", "integer", "integer", "numeric", "integer"),
     *("text", "text", "text", "uuid", "timestamptz"),
 )
-POST_BATCH: Final = f"select * from dj_wallet_post_batch({', '.join(f'%s::{name}[]' for name in BATCH_TYPES)})"
+POST_BATCH: Final = (
+    f"select * from dj_wallet_post_batch({', '.join(f'%s::{name}[]' for name in BATCH_TYPES)})"
+)
 
 
 class PostgresStore(GenericStore):
@@ -61,7 +63,10 @@ class PostgresStore(GenericStore):
     ) -> list[Posted] | None:
         """Write accepted entries. The accounts are locked and the engine has checked them: waive the checks."""
         return self._post_batch(
-            [decision.entry._replace(allow_overdraft=True, allow_frozen=True) for decision in accepted]
+            [
+                decision.entry._replace(allow_overdraft=True, allow_frozen=True)
+                for decision in accepted
+            ]
         )
 
     def _post_one(self, entry: Entry) -> list[Posted] | None:
@@ -71,7 +76,9 @@ class PostgresStore(GenericStore):
         with self.connection.cursor() as cursor:
             cursor.execute(POST_ONE, parameters)
             entry_id, *balances = cursor.fetchone()
-        return None if entry_id is None else [Posted(entry_id, False, ((balances[0], balances[1]),))]
+        return (
+            None if entry_id is None else [Posted(entry_id, False, ((balances[0], balances[1]),))]
+        )
 
     def _post_batch(self, entries: Sequence[Entry]) -> list[Posted] | None:
         if not entries:
@@ -91,7 +98,7 @@ def list_one_parameters(entry: Entry) -> tuple[Any, ...] | None:
     if len(entry.movements) != 1 or find_malformation(entry):
         return None
     movement = entry.movements[0]
-    amount = format(movement.amount, "f")
+    amount = write_plainly(movement.amount)
     source, destination = movement.source, movement.destination
     key = entry.idempotency_key
     return (
@@ -101,10 +108,10 @@ def list_one_parameters(entry: Entry) -> tuple[Any, ...] | None:
         count_decimal_places(amount),
         None if isinstance(source, str) else source,
         source if isinstance(source, str) else None,
-        movement.source_bucket.value,
+        int(movement.source_bucket),
         None if isinstance(destination, str) else destination,
         destination if isinstance(destination, str) else None,
-        movement.destination_bucket.value,
+        int(movement.destination_bucket),
         entry.allow_overdraft,
         entry.allow_frozen,
         entry.reference_type,
@@ -115,27 +122,18 @@ def list_one_parameters(entry: Entry) -> tuple[Any, ...] | None:
     )
 
 
-class Changes:
-    """What a batch does to one bucket of one account: total change, lowest point after a checked taking, touches."""
-
-    __slots__ = ("lowest", "total")
-
-    def __init__(self) -> None:
-        self.total = ZERO
-        self.lowest: Decimal | None = None
-
-
 class AccountChanges:
-    """What a batch does to one account."""
+    """What a batch does to one account: by bucket, the total change and the lowest point after a checked taking."""
 
-    __slots__ = ("asset", "buckets", "mind_frozen", "scale", "touches")
+    __slots__ = ("asset", "lowest", "mind_frozen", "scale", "totals", "touches")
 
     def __init__(self, asset: str) -> None:
         self.asset = asset
         self.scale = 0
         self.touches = 0
         self.mind_frozen = False
-        self.buckets = (Changes(), Changes(), Changes())
+        self.totals = [ZERO, ZERO, ZERO]
+        self.lowest: list[Decimal | None] = [None, None, None]
 
 
 class Batch:
@@ -153,56 +151,43 @@ class Batch:
         first = len(self.postings) + 1
         key = entry.idempotency_key
         content = None if key is None else fingerprint(entry)
+        header = (entry.reference_type, entry.reference_id)
         for movement in entry.movements:
-            amount = format(movement.amount, "f")
-            scale = count_decimal_places(amount)
-            source = self._touch(
-                movement.source, movement, movement.source_bucket, EXACT.minus(movement.amount), scale, entry
-            )
-            destination = self._touch(
-                movement.destination, movement, movement.destination_bucket, movement.amount, scale, entry
-            )
-            if source is None or destination is None:
+            source, destination, amount, asset, source_bucket, destination_bucket = movement
+            text = write_plainly(amount)
+            scale = count_decimal_places(text)
+            left = self._touch(source, asset, source_bucket, EXACT.minus(amount), scale, entry)
+            right = self._touch(destination, asset, destination_bucket, amount, scale, entry)
+            if left is None or right is None:
                 return False
             self.postings.append(
-                (
-                    first,
-                    entry.kind.value,
-                    amount,
-                    *source,
-                    *destination,
-                    entry.reference_type,
-                    entry.reference_id,
-                    key,
-                    content,
-                    entry.event_at,
-                )
+                (first, entry.kind, text, *left, *right, *header, key, content, entry.event_at)
             )
             key = content = None
         return True
 
     def _touch(
-        self, place: int | str, movement: Movement, bucket: Bucket, delta: Decimal, scale: int, entry: Entry
-    ) -> tuple[int, int, int | None, Decimal | None, int | None] | None:
+        self, place: int | str, asset: str, bucket: Bucket, delta: Decimal, scale: int, entry: Entry
+    ) -> tuple[int, Bucket, int | None, Decimal | None, int | None] | None:
         """Return (account or -system, bucket, account if it keeps a balance, running change, running touches)."""
         if isinstance(place, str):
-            return self._touch_system(place, movement.asset, scale), bucket.value, None, None, None
+            return self._touch_system(place, asset, scale), bucket, None, None, None
         account = self.accounts.get(place)
         if account is None:
-            account = self.accounts[place] = AccountChanges(movement.asset)
-        elif account.asset != movement.asset:
+            account = self.accounts[place] = AccountChanges(asset)
+        elif account.asset != asset:
             return None
         if scale > account.scale:
             account.scale = scale
         account.touches += 1
         if not entry.allow_frozen:
             account.mind_frozen = True
-        changes = account.buckets[bucket]
-        total = changes.total = EXACT.add(changes.total, delta)
-        checked = bucket != Bucket.AVAILABLE or not entry.allow_overdraft
-        if delta < 0 and checked and (changes.lowest is None or total < changes.lowest):
-            changes.lowest = total
-        return place, bucket.value, place, total, account.touches
+        total = account.totals[bucket] = EXACT.add(account.totals[bucket], delta)
+        if delta < 0 and (bucket or not entry.allow_overdraft):
+            lowest = account.lowest[bucket]
+            if lowest is None or total < lowest:
+                account.lowest[bucket] = total
+        return place, bucket, place, total, account.touches
 
     def _touch_system(self, code: str, asset: str, scale: int) -> int:
         number = self.systems.setdefault((code, asset), len(self.systems) + 1)
@@ -216,11 +201,17 @@ class Batch:
         """Return the arrays as PostgreSQL literals, in the order of BATCH_TYPES."""
         ids = sorted(self.accounts)
         accounts = [self.accounts[account_id] for account_id in ids]
-        position: dict[int | None, int | None] = {account_id: at for at, account_id in enumerate(ids, 1)}
+        position: dict[int | None, int | None] = {
+            account_id: at for at, account_id in enumerate(ids, 1)
+        }
         position[None] = None
         columns = list(zip(*self.postings, strict=True))
-        first, kind, amount, source, source_bucket, source_at, source_change, source_touch = columns[:8]
-        destination, destination_bucket, destination_at, destination_change, destination_touch = columns[8:13]
+        first, kind, amount, source, source_bucket, source_at, source_change, source_touch = (
+            columns[:8]
+        )
+        destination, destination_bucket, destination_at, destination_change, destination_touch = (
+            columns[8:13]
+        )
         reference_type, reference_id, key, content, event_at = columns[13:]
         return [
             to_array(ids),
@@ -254,14 +245,21 @@ class Batch:
 
     def _list_bucket_arrays(self, accounts: Sequence[AccountChanges]) -> list[str]:
         arrays = []
-        for bucket in Bucket:
-            changes = [account.buckets[bucket] for account in accounts]
-            if bucket != Bucket.AVAILABLE and not any(change.total or change.lowest is not None for change in changes):
+        for bucket in range(3):
+            if bucket and not any(
+                account.totals[bucket] or account.lowest[bucket] for account in accounts
+            ):
                 arrays += ["{}", "{}"]
                 continue
-            arrays.append(to_number_array(change.total for change in changes))
-            arrays.append(to_number_array(change.lowest for change in changes))
+            arrays.append(to_number_array(account.totals[bucket] for account in accounts))
+            arrays.append(to_number_array(account.lowest[bucket] for account in accounts))
         return arrays
+
+
+def write_plainly(amount: Decimal) -> str:
+    """Return the digits of the amount, without exponent and trailing zeros after the point."""
+    text = format(amount, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def count_decimal_places(amount: str) -> int:
@@ -277,7 +275,9 @@ def to_array(values: Iterable[object]) -> str:
 
 def to_number_array(values: Iterable[Decimal | None]) -> str:
     """Return an array literal of decimals."""
-    return "{" + ",".join(["NULL" if value is None else format(value, "f") for value in values]) + "}"
+    return (
+        "{" + ",".join(["NULL" if value is None else format(value, "f") for value in values]) + "}"
+    )
 
 
 def to_text_array(values: Iterable[str | None]) -> str:
@@ -291,7 +291,9 @@ def _quote(text: str) -> str:
     return f'"{text}"'
 
 
-def _group_rows(entries: Sequence[Entry], rows: Sequence[tuple[int, Decimal, Decimal]]) -> list[Posted]:
+def _group_rows(
+    entries: Sequence[Entry], rows: Sequence[tuple[int, Decimal, Decimal]]
+) -> list[Posted]:
     results = []
     position = 0
     for entry in entries:

@@ -6,7 +6,9 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 # Django's `flush`, which ends every TransactionTestCase, sends exactly this; the ORM's deletes have no semicolon.
-FLUSH_STATEMENTS = frozenset({'DELETE FROM "dj_wallet_posting";', 'DELETE FROM "dj_wallet_account";'})
+FLUSH_STATEMENTS = frozenset(
+    {'DELETE FROM "dj_wallet_posting";', 'DELETE FROM "dj_wallet_account";'}
+)
 
 
 class FlushWatch:
@@ -15,7 +17,14 @@ class FlushWatch:
     def __init__(self) -> None:
         self.is_flushing = False
 
-    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    def __call__(
+        self,
+        execute: Callable[..., Any],
+        sql: str,
+        params: Any,
+        many: bool,
+        context: dict[str, Any],
+    ) -> Any:
         self.is_flushing = sql in FLUSH_STATEMENTS
         try:
             return execute(sql, params, many, context)
@@ -25,7 +34,10 @@ class FlushWatch:
 
 def recognise_flush(connection: BaseDatabaseWrapper) -> None:
     """Define dj_wallet_is_flushing() on the connection: true while Django empties a whole table."""
-    watch = next((wrapper for wrapper in connection.execute_wrappers if isinstance(wrapper, FlushWatch)), None)
+    watch = next(
+        (wrapper for wrapper in connection.execute_wrappers if isinstance(wrapper, FlushWatch)),
+        None,
+    )
     if watch is None:
         watch = FlushWatch()
         connection.execute_wrappers.append(watch)

@@ -1,0 +1,31 @@
+"""Do the holder-facing records agree with the ledger? Registered with `ledger.audit` when the app is ready."""
+
+from collections.abc import Iterator
+
+from django.db.models import Exists, OuterRef, Q
+
+from .ledger.audit import MAX_PROBLEMS, Problem
+from .ledger.models import IS_NOT_FIRST, Posting
+from .models import Transaction
+
+
+def check_transactions(alias: str) -> Iterator[Problem]:
+    """A completed transaction points at an entry that moved its amount on its wallet."""
+    wallet = Q(source_account_id=OuterRef("wallet_id")) | Q(
+        destination_account_id=OuterRef("wallet_id")
+    )
+    moved = Posting.objects.filter(wallet, amount=OuterRef("amount"))
+    first = moved.filter(pk=OuterRef("entry_id"))
+    later = moved.filter(IS_NOT_FIRST, entry_id=OuterRef("entry_id"))
+    completed = Transaction.objects.using(alias).filter(status=Transaction.STATUS_COMPLETED)
+    unexplained = completed.filter(~Exists(first)).filter(~Exists(later))
+    for pk, wallet_id, entry_id in unexplained.values_list("pk", "wallet_id", "entry_id")[
+        :MAX_PROBLEMS
+    ]:
+        yield Problem(
+            "transaction_without_entry",
+            wallet_id,
+            entry_id,
+            f"an entry of transaction {pk}",
+            "none",
+        )

@@ -1,0 +1,69 @@
+"""What the OpenAPI document says beyond the views: how to sign in, which headers there are, how errors look."""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+
+from .headers import MAX_KEY_LENGTH
+from .schemas import ErrorBody
+
+REASONS: Final = {
+    HTTPStatus.BAD_REQUEST: "The request cannot be read: `invalid_request`, `json_invalid`, ...",
+    HTTPStatus.UNAUTHORIZED: "No API key, or one that opens nothing.",
+    HTTPStatus.NOT_FOUND: "There is no such thing, or it is not yours.",
+    HTTPStatus.CONFLICT: "The idempotency key was used for something else, or the name is taken.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not application/json.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Refused by a rule: `insufficient_funds`, `wallet_frozen`, ...",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too many requests: wait for Retry-After seconds.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Whether it happened is not known: repeat with the same idempotency key.",
+}
+EVERYWHERE: Final = (401, 429, 503)
+WITH_BODY: Final = (400, 413, 415, 422)
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Describes `ApiKeyAuthentication`: one key, in either of two headers."""
+
+    target_class = "dj_wallet.rest.authentication.ApiKeyAuthentication"
+    name = ["bearer", "apiKey"]
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
+        return [
+            {"type": "http", "scheme": "bearer", "bearerFormat": "wk_..."},
+            {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        ]
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
+        return [{name: []} for name in self.name]
+
+
+def errors(*statuses: int) -> dict[int, OpenApiResponse]:
+    """Return the documentation of these error statuses and of those that any request can meet."""
+    return {
+        status: OpenApiResponse(ErrorBody, REASONS[HTTPStatus(status)])
+        for status in sorted({*statuses, *EVERYWHERE})
+    }
+
+
+def idempotency_key(*, required: bool) -> OpenApiParameter:
+    """Return the documentation of the header Idempotency-Key."""
+    return OpenApiParameter(
+        name="Idempotency-Key",
+        type={"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
+        location=OpenApiParameter.HEADER,
+        required=required,
+        description="Any text that is new for each new intent. The same request with the same key is done once; "
+        "repeated, it gets the first answer again, with `Idempotent-Replayed: true`.",
+    )
+
+
+REPLAYED: Final = OpenApiParameter(
+    name="Idempotent-Replayed",
+    type={"type": "string", "enum": ["true"]},
+    location=OpenApiParameter.HEADER,
+    response=[201],
+    description="Present if this is the answer to an earlier request with the same key.",
+)

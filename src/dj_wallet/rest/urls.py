@@ -1,0 +1,54 @@
+"""The paths of the API. A path answers with and without its last slash; the schema shows it as documented."""
+
+from typing import Any
+
+from django.urls import URLPattern, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from .health import HealthView, ReadinessView
+from .views import (
+    BatchesView,
+    DepositView,
+    TransactionsView,
+    TransactionView,
+    TransfersView,
+    TransferView,
+    WalletsView,
+    WalletView,
+    WithdrawView,
+)
+
+
+def either(route: str, view: Any, name: str) -> list[URLPattern]:
+    """Return the route and its twin with or without the last slash, which the schema leaves out."""
+    twin = route.removesuffix("/") if route.endswith("/") else f"{route}/"
+    return [path(route, view.as_view(), name=name), path(twin, view.as_view(schema=None))]
+
+
+urlpatterns = [
+    *either("wallets/", WalletsView, "wallets"),
+    *either("wallets/<uuid:uuid>/", WalletView, "wallet"),
+    *either("wallets/<uuid:uuid>/deposit", DepositView, "deposit"),
+    *either("wallets/<uuid:uuid>/withdraw", WithdrawView, "withdraw"),
+    *either("wallets/<uuid:uuid>/transactions/", TransactionsView, "transactions"),
+    *either(
+        "wallets/<uuid:uuid>/transactions/<int:transaction_id>/", TransactionView, "transaction"
+    ),
+    *either("api/v1/transfers", TransfersView, "transfers"),
+    *either("api/v1/transfers/<uuid:uuid>", TransferView, "transfer"),
+    *either("api/v1/batches", BatchesView, "batches"),
+    *either("healthz", HealthView, "healthz"),
+    *either("readyz", ReadinessView, "readyz"),
+    path(
+        "api/schema/",
+        SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[]),
+        name="schema",
+    ),
+    path(
+        "api/docs/",
+        SpectacularSwaggerView.as_view(
+            url_name="schema", authentication_classes=[], permission_classes=[]
+        ),
+        name="docs",
+    ),
+]

@@ -1,0 +1,282 @@
+"""The API: each view parses, makes one service call and renders."""
+
+from typing import Any, cast
+from uuid import UUID
+
+from django.urls import reverse
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.filters import BaseFilterBackend
+from rest_framework.generics import GenericAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from dj_wallet.identity.models import User
+from dj_wallet.ledger.money import from_minor_units
+from dj_wallet.models import Transaction, Transfer, Wallet
+from dj_wallet.payouts.services import schedule_payout
+from dj_wallet.services.common import WalletService
+from dj_wallet.services.transfer import build_transfer_request
+
+from . import batches, queries, schemas, services
+from .bodies import (
+    find_payout,
+    show_new_deposit,
+    show_new_payout,
+    show_new_wallet,
+    show_transaction,
+    show_transfer,
+    show_wallet,
+)
+from .errors import LengthRequired
+from .fields import StrictSerializer
+from .filters import TransactionFilter
+from .headers import find_idempotency_key, get_idempotency_key
+from .pagination import NewestFirst
+from .schema import REPLAYED, WITH_BODY, errors, idempotency_key
+
+
+class ApiView(GenericAPIView[Any]):
+    """What every view has in common."""
+
+    pagination_class = NewestFirst
+    filter_backends: list[type[BaseFilterBackend]] = []
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse bodies of unknown length, which would be taken for empty ones."""
+        super().initial(request, *args, **kwargs)
+        if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
+            raise LengthRequired
+
+    @property
+    def user(self) -> User:
+        return cast(User, self.request.user)
+
+    def read(self, serializer: type[StrictSerializer]) -> dict[str, Any]:
+        """Return the request's body, checked.
+
+        :raises ValidationError: it is not what the serializer describes
+        """
+        body = serializer(data=self.request.data)
+        body.is_valid(raise_exception=True)
+        return cast(dict[str, Any], body.validated_data)
+
+
+class WalletsView(ApiView):
+    """The caller's wallets."""
+
+    @extend_schema(
+        operation_id="create_wallet",
+        summary="Create a wallet",
+        request=schemas.WalletInput,
+        parameters=[idempotency_key(required=False), REPLAYED],
+        responses={201: schemas.WalletBody, **errors(*WITH_BODY, 409)},
+        tags=["wallets"],
+    )
+    def post(self, request: Request) -> Response:
+        wallet, replayed = services.open_wallet(
+            user=self.user,
+            idempotency_key=find_idempotency_key(request),
+            **self.read(schemas.WalletInput),
+        )
+        location = reverse("wallet", args=[wallet.uuid])
+        return created(show_new_wallet(wallet), replayed=replayed, location=location)
+
+    @extend_schema(
+        operation_id="list_wallets",
+        summary="List wallets",
+        responses={200: schemas.WalletBody(many=True), **errors(400)},
+        tags=["wallets"],
+    )
+    def get(self, request: Request) -> Response:
+        page = self.paginate_queryset(queries.list_wallets(self.user))
+        return self.get_paginated_response([show_wallet(wallet) for wallet in page or []])
+
+
+class WalletView(ApiView):
+    """One wallet."""
+
+    @extend_schema(
+        operation_id="get_wallet",
+        summary="Get a wallet",
+        responses={200: schemas.WalletBody, **errors(404)},
+        tags=["wallets"],
+    )
+    def get(self, request: Request, uuid: UUID) -> Response:
+        return Response(show_wallet(queries.get_wallet(self.user, uuid)))
+
+
+class DepositView(ApiView):
+    """Money into a wallet."""
+
+    @extend_schema(
+        operation_id="deposit",
+        summary="Deposit",
+        request=schemas.DepositInput,
+        parameters=[idempotency_key(required=False), REPLAYED],
+        responses={201: schemas.TransactionBody, **errors(*WITH_BODY, 404, 409)},
+        tags=["wallets"],
+    )
+    def post(self, request: Request, uuid: UUID) -> Response:
+        key = find_idempotency_key(request)
+        units = self.read(schemas.DepositInput)["amount"]
+        wallet = queries.get_own_wallet(self.user, uuid)
+        record = WalletService.deposit(
+            wallet, from_minor_units(units, wallet.decimal_places), idempotency_key=key
+        )
+        return created(
+            show_new_deposit(record, wallet),
+            replayed=record.replayed,
+            location=locate_transaction(record, wallet),
+        )
+
+
+class WithdrawView(ApiView):
+    """Money out of a wallet, to a bank."""
+
+    @extend_schema(
+        operation_id="withdraw",
+        summary="Schedule a withdrawal to the bank",
+        description="The balance is checked when the withdrawal executes, not now. A time in the past means now.",
+        request=schemas.WithdrawalInput,
+        parameters=[idempotency_key(required=False), REPLAYED],
+        responses={201: schemas.TransactionBody, **errors(*WITH_BODY, 404, 409)},
+        tags=["wallets"],
+    )
+    def post(self, request: Request, uuid: UUID) -> Response:
+        key = find_idempotency_key(request)
+        body = self.read(schemas.WithdrawalInput)
+        wallet = queries.get_own_wallet(self.user, uuid)
+        record = schedule_payout(
+            wallet=wallet,
+            amount=from_minor_units(body["amount"], wallet.decimal_places),
+            scheduled_for=body.get("scheduled_for"),
+            idempotency_key=key,
+        )
+        return created(
+            show_new_payout(record, wallet),
+            replayed=record.replayed,
+            location=locate_transaction(record, wallet),
+        )
+
+
+class TransactionsView(ApiView):
+    """The deposits and withdrawals of a wallet."""
+
+    filter_backends: list[type[BaseFilterBackend]] = [DjangoFilterBackend]
+    filterset_class = TransactionFilter
+    queryset = Transaction.objects.all()
+
+    @extend_schema(
+        operation_id="list_transactions",
+        summary="List transactions",
+        responses={200: schemas.TransactionBody(many=True), **errors(400, 404)},
+        tags=["wallets"],
+    )
+    def get(self, request: Request, uuid: UUID) -> Response:
+        wallet = queries.get_wallet(self.user, uuid)
+        records = self.filter_queryset(queries.list_transactions(wallet))
+        page = self.paginate_queryset(records) or []
+        return self.get_paginated_response(
+            [show_transaction(record, wallet, find_payout(record)) for record in page]
+        )
+
+
+class TransactionView(ApiView):
+    """One deposit or withdrawal."""
+
+    @extend_schema(
+        operation_id="get_transaction",
+        summary="Get a transaction",
+        responses={200: schemas.TransactionBody, **errors(404)},
+        tags=["wallets"],
+    )
+    def get(self, request: Request, uuid: UUID, transaction_id: int) -> Response:
+        wallet = queries.get_wallet(self.user, uuid)
+        record = queries.get_transaction(wallet, transaction_id)
+        return Response(show_transaction(record, wallet, find_payout(record)))
+
+
+class TransfersView(ApiView):
+    """Movements between wallets."""
+
+    @extend_schema(
+        operation_id="create_transfer",
+        summary="Transfer to another wallet",
+        request=schemas.TransferInput,
+        parameters=[idempotency_key(required=True), REPLAYED],
+        responses={201: schemas.TransferBody, **errors(*WITH_BODY, 404, 409)},
+        tags=["transfers"],
+    )
+    def post(self, request: Request) -> Response:
+        key = get_idempotency_key(request)
+        body = self.read(schemas.TransferInput)
+        source, destination = queries.get_transfer_wallets(self.user, body["from"], body["to"])
+        transfer = services.transfer(
+            build_transfer_request(
+                source, destination, body["amount"], body.get("meta"), idempotency_key=key
+            )
+        )
+        if transfer.replayed:
+            transfer = queries.get_transfer(self.user, transfer.uuid)
+            return created(show_transfer(transfer), replayed=True, location=locate(transfer))
+        return created(show_transfer(transfer), replayed=False, location=locate(transfer))
+
+    @extend_schema(
+        operation_id="list_transfers",
+        summary="List transfers sent and received",
+        responses={200: schemas.TransferBody(many=True), **errors(400)},
+        tags=["transfers"],
+    )
+    def get(self, request: Request) -> Response:
+        page = self.paginate_queryset(queries.list_transfers(self.user))
+        return self.get_paginated_response([show_transfer(transfer) for transfer in page or []])
+
+
+class TransferView(ApiView):
+    """One movement between wallets."""
+
+    @extend_schema(
+        operation_id="get_transfer",
+        summary="Get a transfer",
+        responses={200: schemas.TransferBody, **errors(404)},
+        tags=["transfers"],
+    )
+    def get(self, request: Request, uuid: UUID) -> Response:
+        return Response(show_transfer(queries.get_transfer(self.user, uuid)))
+
+
+class BatchesView(ApiView):
+    """Many movements with one request."""
+
+    @extend_schema(
+        operation_id="create_batch",
+        summary="Make up to 1000 movements",
+        description="Each item is posted or refused on its own and has its own idempotency key; the results are in "
+        "the order of the items. Repeat a batch as it was after a 503: what was posted is replayed.",
+        request=schemas.BatchInput,
+        responses={200: schemas.BatchBody, **errors(*WITH_BODY)},
+        tags=["transfers"],
+    )
+    def post(self, request: Request) -> Response:
+        items = self.read(schemas.BatchInput)["items"]
+        return Response({"results": batches.move_items(self.user, items)})
+
+
+def created(body: dict[str, Any], *, replayed: bool, location: str) -> Response:
+    """Return 201 with the body, marked if an earlier request with the same key made it."""
+    headers = {"Location": location}
+    if replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(body, status=status.HTTP_201_CREATED, headers=headers)
+
+
+def locate_transaction(record: Transaction, wallet: Wallet) -> str:
+    """Return the path of a transaction."""
+    return reverse("transaction", args=[wallet.uuid, record.pk])
+
+
+def locate(transfer: Transfer) -> str:
+    """Return the path of a transfer."""
+    return reverse("transfer", args=[transfer.uuid])
