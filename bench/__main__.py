@@ -15,7 +15,7 @@ from operator import attrgetter
 from bench import report, server
 from bench.measure import Sample
 from bench.peers import environment
-from bench.plan import STAGES, Measurement, Row, make_fixtures, make_rows
+from bench.plan import STAGES, Measurement, Row, audit, make_fixtures, make_rows
 
 CALM_FSYNC_US = 1_000
 
@@ -50,16 +50,19 @@ def measure(rows: Sequence[Row], arguments: argparse.Namespace) -> dict[str, lis
         print(describe_machine(running), flush=True)
         for stage in STAGES:
             chosen = {key: found for key, found in stage.items() if key in wanted}
-            prepare(running, chosen.values(), arguments.growth)
+            fixtures = {measurement.fixture: None for measurement in chosen.values()}
+            prepare(running, fixtures, arguments.growth)
             samples |= run_rounds(running, chosen, arguments)
+            for line in audit(running, fixtures):
+                print(f"audit of {line}", end="", flush=True)
     return samples
 
 
-def prepare(running: server.Server, chosen: Iterable[Measurement], growth: int) -> None:
-    fixtures = make_fixtures(growth)
-    for fixture in dict.fromkeys(measurement.fixture for measurement in chosen):
+def prepare(running: server.Server, fixtures: Iterable[str], growth: int) -> None:
+    recipes = make_fixtures(growth)
+    for fixture in fixtures:
         begin = time.perf_counter()
-        fixtures[fixture](running)
+        recipes[fixture](running)
         print(f"prepared {fixture} in {time.perf_counter() - begin:.0f} s", flush=True)
 
 

@@ -1,7 +1,7 @@
 """What is measured, on which database, and which figures are compared with which target."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -132,6 +132,16 @@ def make_fixtures(growth: int) -> dict[str, Callable[[Server], None]]:
         "service": http.setup,
         "growth": partial(build_ledgers, postings=growth),
     }
+
+
+def audit(server: Server, fixtures: Iterable[str]) -> Iterator[str]:
+    """Check that every balance of our databases still agrees with its postings; yield reports.
+
+    :raises CalledProcessError: one does not
+    """
+    audited = {"wallets": "wallets", "growth": "growth_large"}
+    for database in (audited[fixture] for fixture in fixtures if fixture in audited):
+        yield f"{database}: " + server.run_module(OUR_LEDGER, database, "django", "wallet_audit")
 
 
 def build_ledgers(server: Server, postings: int) -> None:

@@ -84,6 +84,10 @@ class Server:
         return Sample(**json.loads(output.splitlines()[-1]))
 
     def work(self, system: System, database: str, *arguments: str) -> str:
+        return self.run_module(system, database, "bench.worker", system.module, *arguments)
+
+    def run_module(self, system: System, database: str, module: str, *arguments: str) -> str:
+        """Run a module with the system's Python, apps and database; return what it printed."""
         environment = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "bench.settings",
@@ -92,7 +96,7 @@ class Server:
             "BENCH_POSTMASTER_PID": str(self.postmaster_pid),
         }
         finished = subprocess.run(
-            [system.python, "-m", "bench.worker", system.module, *arguments],
+            [system.python, "-m", module, *arguments],
             env=environment,
             cwd=ROOT,
             check=True,

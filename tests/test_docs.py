@@ -1,7 +1,8 @@
 """Documentation that can fail: settings, commands, routes, links, named tests, and every example run.
 
 A fenced block marked `python` runs, in order and in one namespace per file, on the test database; `python no-run`
-marks one that cannot. The comment behind a `print` is what it must print.
+marks one that cannot. The comment behind a `print` is what it must print; lines
+that begin with `#>` are for prints in loops.
 """
 
 import ast
@@ -9,8 +10,11 @@ import contextlib
 import io
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,14 +23,15 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from dj_wallet.conf import DEFAULTS
 from tests.testapp.models import Organization, Person
 from wallet_service import cli
+from wallet_service.demo import list_curl_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 REFERENCE = ROOT / "docs" / "reference"
-CONTRACTS = [ROOT / "docs" / "seeds.md", ROOT / "docs" / "concepts.md"]
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-PRINTED = re.compile(r"^\s*print\(.*\)  # (.*)$", re.MULTILINE)
+PRINTED = re.compile(r"^(?:\s*print\(.*\)  # |#> )(.*)$", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FIRST_CELL = re.compile(r"^\| `([^`]+)`", re.MULTILINE)
 CODE = re.compile(r"`([^`\n]+)`")
@@ -57,19 +62,23 @@ def list_variables_read(source: Path) -> set[str]:
     """Return the environment variables that a module reads by their names."""
     found = set()
     for node in ast.walk(ast.parse(source.read_text())):
-        if not (isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)):
+        if not (
+            isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)
+        ):
             continue
         if ast.unparse(node.func) in {"env", "env_list", "env_int", "os.environ.get"}:
             found.add(node.args[0].value)
     return found
 
 
-def list_options_variables() -> set[str]:
-    """Return the environment variables that the help of `wallet up` names."""
+def show_help() -> str:
+    """Return what `wallet up --help` prints where lines are long enough for every name."""
     shown = io.StringIO()
-    with contextlib.redirect_stdout(shown), pytest.raises(SystemExit):
-        cli.main(["up", "--help"])
-    return set(re.findall(r"\b(?:WALLET_|DATABASE_|REDIS_|BROKER_|BANK_)[A-Z_]+\b", shown.getvalue()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        with contextlib.redirect_stdout(shown), pytest.raises(SystemExit):
+            cli.main(["up", "--help"])
+    return shown.getvalue()
 
 
 def test_every_setting_of_the_library_is_documented():
@@ -79,7 +88,9 @@ def test_every_setting_of_the_library_is_documented():
 def test_every_default_of_the_library_is_documented():
     section = read_section(REFERENCE / "settings.md", "## DJ_WALLET")
     for setting, default in DEFAULTS.items():
-        assert re.search(rf"^\| `{setting}` \| `{re.escape(str(default))}` \|", section, re.MULTILINE), setting
+        assert re.search(
+            rf"^\| `{setting}` \| `{re.escape(str(default))}` \|", section, re.MULTILINE
+        ), setting
 
 
 def test_every_variable_of_the_service_is_documented():
@@ -88,8 +99,48 @@ def test_every_variable_of_the_service_is_documented():
 
 
 def test_every_variable_of_wallet_up_is_documented():
-    servers = {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "BANK_URL"}
-    assert list_names(REFERENCE / "settings.md", "## `wallet up`") == list_options_variables() - servers
+    variables = set(re.findall(r"\bWALLET_[A-Z_]+\b", show_help()))
+    assert list_names(REFERENCE / "settings.md", "## `wallet up`") == variables
+
+
+def load_production_settings(**variables: str) -> subprocess.CompletedProcess[str]:
+    """Import the settings of a production process whose environment holds nothing but these."""
+    return subprocess.run(
+        [sys.executable, "-c", "import wallet_service.settings"],
+        env={"WALLET_ENV": "production", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+PRODUCTION = {
+    "SECRET_KEY": "something long that nobody guesses",
+    "DATABASE_URL": "postgresql://wallet@db/wallet",
+    "ALLOWED_HOSTS": "wallets.example.com",
+    "CSRF_TRUSTED_ORIGINS": "https://wallets.example.com",
+}
+
+
+def test_every_variable_required_in_production_stops_the_start():
+    rows = list_rows_of(read_section(REFERENCE / "settings.md", "## The service"))
+    required = {row[0].strip("`") for row in rows if row[2].startswith("required")}
+    assert required == set(PRODUCTION)
+    assert load_production_settings(**PRODUCTION).returncode == 0
+    for variable in required:
+        stopped = load_production_settings(**{**PRODUCTION, variable: ""})
+        assert stopped.returncode != 0
+        assert f"{variable} must be set" in stopped.stderr
+
+
+def test_a_wildcard_host_stops_the_start_in_production():
+    stopped = load_production_settings(**{**PRODUCTION, "ALLOWED_HOSTS": "a.example.com,*"})
+    assert "ALLOWED_HOSTS" in stopped.stderr.splitlines()[-1]
+
+
+def test_the_service_takes_no_other_database():
+    stopped = load_production_settings(**{**PRODUCTION, "DATABASE_URL": "sqlite:///wallets"})
+    assert "PostgreSQL" in stopped.stderr.splitlines()[-1]
 
 
 # Commands
@@ -115,12 +166,8 @@ def test_every_make_target_is_documented():
 
 
 def test_every_option_of_wallet_up_is_documented():
-    shown = io.StringIO()
-    with contextlib.redirect_stdout(shown), pytest.raises(SystemExit):
-        cli.main(["up", "--help"])
-    options = set(re.findall(r"^  (--[a-z-]+)", shown.getvalue(), re.MULTILINE))
-    section = list_names(REFERENCE / "commands.md", "## wallet")
-    assert {option.split()[0] for option in section if option.startswith("--")} == options
+    options = set(re.findall(r"^  (--[a-z-]+)", show_help(), re.MULTILINE))
+    assert list_names(REFERENCE / "commands.md", "## wallet") == options
 
 
 # Routes
@@ -174,7 +221,7 @@ def list_named(path: Path) -> Iterator[tuple[str, str]]:
     """Return the files of ours that code spans name, each with the name behind `::` or an empty one."""
     for span in CODE.findall(FENCE.sub("", path.read_text())):
         file, _, inner = span.partition("::")
-        if re.fullmatch(r"(src|tests|docs|bench|requirements|services|examples|deploy)/[\w./-]*", file):
+        if re.fullmatch(r"(src|tests|docs|bench|requirements)/[\w./-]*", file):
             yield file, inner
 
 
@@ -190,22 +237,56 @@ def test_every_test_and_function_named_is_in_its_file(path):
         if inner:
             source = (ROOT / file).read_text()
             for part in inner.split("."):
-                assert re.search(rf"\b(def|class|function) {part}\b|^{part}\b", source, re.MULTILINE), f"{file}::{inner}"
+                assert re.search(
+                    rf"\b(def|class|function) {part}\b|^{part}\b", source, re.MULTILINE
+                ), f"{file}::{inner}"
+
+
+def list_rows(path: Path) -> list[list[str]]:
+    return list_rows_of(path.read_text())
+
+
+def list_rows_of(text: str) -> list[list[str]]:
+    """Return the cells of the rows of all tables, without those of their heads."""
+    rows = re.findall(r"^\|(.*)\|$", text, re.MULTILINE)
+    heads = {at - 1 for at, row in enumerate(rows) if set(row) <= set("-|")}
+    return [
+        [cell.strip() for cell in row.split(" | ")]
+        for at, row in enumerate(rows)
+        if at not in heads and at - 1 not in heads
+    ]
 
 
 def test_the_contract_says_of_every_promise_where_it_is_kept():
-    for row in re.findall(r"^\|.*\|$", (ROOT / "docs" / "seeds.md").read_text(), re.MULTILINE):
-        cells = [cell.strip() for cell in row.strip("|").split(" | ")]
-        assert len(cells) == 3, row
-        assert all(cells), row
-        assert cells[2] != "-" or "issue" in cells[1] or cells[1].startswith("here"), row
+    for promise, where, proof in list_rows(ROOT / "docs" / "seeds.md"):
+        assert promise
+        assert "`tests/" in proof or (proof == "-" and "issue" in where), promise
+
+
+def test_every_invariant_has_its_place_and_its_proof():
+    section = read_section(ROOT / "docs" / "concepts.md", "## The invariants")
+    for invariant, where, proof in list_rows_of(section):
+        assert "`src/" in where, invariant
+        assert "`tests/" in proof, invariant
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=name)
+def test_every_decision_has_its_parts_and_is_listed(path):
+    text = path.read_text()
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert headings == ["Context", "Decision", "Consequences"]
+    assert re.search(r"^Status: (accepted|superseded by \[\d{4}\])", text, re.MULTILINE)
+    assert 25 <= len(text.splitlines()) <= 60
+    assert f"]({path.name})" in (path.parent / "README.md").read_text()
 
 
 # Examples
 
 
 def list_examples(path: Path) -> list[str]:
-    return [body for language, body in FENCE.findall(path.read_text()) if language.strip() == "python"]
+    return [
+        body for language, body in FENCE.findall(path.read_text()) if language.strip() == "python"
+    ]
 
 
 EXAMPLES = [path for path in DOCS if list_examples(path)]
@@ -228,7 +309,15 @@ def test_every_example_runs_and_prints_what_it_says(path, prelude):
         shown = io.StringIO()
         with contextlib.redirect_stdout(shown):
             exec(compile(example, f"{name(path)}, example {number}", "exec"), prelude)
-        assert shown.getvalue().splitlines() == PRINTED.findall(example), f"{name(path)}, example {number}"
+        assert shown.getvalue().splitlines() == PRINTED.findall(example), (
+            f"{name(path)}, example {number}"
+        )
+
+
+def test_the_readme_shows_the_lines_that_the_start_prints():
+    own, other = SimpleNamespace(uuid="ALICE"), SimpleNamespace(uuid="BOB")
+    lines = list_curl_lines("http://127.0.0.1:8000", "KEY", own, other)
+    assert "\n".join(lines) in (ROOT / "README.md").read_text()
 
 
 # What no committed file may name
@@ -236,10 +325,10 @@ def test_every_example_runs_and_prints_what_it_says(path, prelude):
 
 def list_texts() -> Iterator[tuple[Path, str]]:
     for folder, folders, files in os.walk(ROOT):
-        if Path(folder) == ROOT:
-            files = [file for file in files if file != ".env"]
         folders[:] = [
-            one for one in folders if (not one.startswith(".") or one == ".ci") and one not in {"out", "__pycache__"}
+            one
+            for one in folders
+            if (not one.startswith(".") or one == ".ci") and one not in {"out", "__pycache__"}
         ]
         for file in files:
             with contextlib.suppress(UnicodeDecodeError):
@@ -249,11 +338,19 @@ def list_texts() -> Iterator[tuple[Path, str]]:
 @pytest.mark.parametrize(
     ("what", "is_named"),
     [
-        ("a package index", re.compile(r"(?<!no-emit)-(extra-)?index-url|(?<!no-emit)-find-links").search),
+        (
+            "a package index",
+            re.compile(r"(?<!no-emit)-(extra-)?index-url|(?<!no-emit)-find-links").search,
+        ),
         ("a package index", re.compile(r"://[^\s\"'`<>]*/simple\b").search),
         ("a download", re.compile(r"://[^\s\"'`<>]*\.(whl|tar\.gz|deb|zip)\b").search),
-        ("the folder of this checkout", lambda text: str(ROOT) in text if len(ROOT.parts) > 2 else False),
+        (
+            "the folder of this checkout",
+            lambda text: str(ROOT) in text if len(ROOT.parts) > 2 else False,
+        ),
     ],
 )
 def test_no_file_names(what: str, is_named: Callable[[str], object]):
-    assert [name(path) for path, text in list_texts() if path != Path(__file__) and is_named(text)] == []
+    assert [
+        name(path) for path, text in list_texts() if path != Path(__file__) and is_named(text)
+    ] == []

@@ -3,13 +3,13 @@
 import random
 from datetime import timedelta
 
-from dj_wallet.ledger.queries import get_balance, get_statement
 from django.db.models import Max, Min
 
 from bench.measure import Step
 from bench.ours.ledger import list_accounts
 from bench.worker import Scenario
 from dj_wallet.ledger.models import Posting
+from dj_wallet.ledger.queries import get_balance, get_statement
 
 STATEMENT_LINES = 50
 

@@ -2,8 +2,6 @@
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
-from django.db.models import Q
-from django.utils import timezone
 
 from dj_wallet.ledger.ids import uuid7
 from dj_wallet.mixins import WalletMixin
@@ -16,18 +14,6 @@ class User(WalletMixin, AbstractUser):
 
     def __str__(self) -> str:
         return self.username
-
-
-class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    """Filters on keys."""
-
-    def usable(self) -> "ApiKeyQuerySet":
-        """Return the keys that open something now."""
-        return self.filter(
-            Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now()),
-            revoked_at__isnull=True,
-            user__is_active=True,
-        )
 
 
 class ApiKey(models.Model):
@@ -45,8 +31,6 @@ class ApiKey(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
-
-    objects = ApiKeyQuerySet.as_manager()
 
     class Meta:
         verbose_name = "API key"

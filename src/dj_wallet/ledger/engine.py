@@ -351,7 +351,9 @@ def _check_funds(entry: Entry, movement: Movement, source: AccountState) -> None
     else:
         spendable = held
     if spendable < movement.amount:
-        raise InsufficientFunds(f"Insufficient funds. Balance: {held}, Required: {movement.amount}")
+        raise InsufficientFunds(
+            f"Insufficient funds. Balance: {held:f}, Required: {movement.amount:f}"
+        )
 
 
 def _move(

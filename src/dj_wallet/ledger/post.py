@@ -157,7 +157,10 @@ def _lost_the_connection(error: DatabaseError | InterfaceError) -> bool:
 
 
 def _get_sqlstate(error: Exception) -> str | None:
-    return getattr(error.__cause__, "sqlstate", None)
+    cause = error.__cause__
+    return getattr(cause, "sqlstate", None) or getattr(
+        cause, "pgcode", None
+    )  # psycopg 3, psycopg 2
 
 
 def _post(store: GenericStore, entries: Sequence[Entry]) -> list[Outcome]:

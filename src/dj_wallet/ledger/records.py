@@ -27,6 +27,9 @@ else:
 # The one field whose value is only known once the entry is posted.
 ENTRY_FIELD: Final = "entry_id"
 
+# PostgreSQL counts the parameters of a statement in 16 bits.
+MAX_PARAMETERS: Final = 65535
+
 
 # Fields whose attribute psycopg takes as it is. Anything else goes through the field's own conversion.
 PLAIN_FIELDS: Final = (
@@ -96,6 +99,13 @@ def insert_records(records: Sequence[models.Model], using: str) -> None:
             record.save(using=using, force_insert=True)
         return
     plan = _plan_insert(model, using)
+    limit = connections[using].features.max_query_params or MAX_PARAMETERS
+    size = max(1, limit // len(plan.columns))
+    for first in range(0, len(records), size):
+        _insert_at_once(records[first : first + size], plan, using)
+
+
+def _insert_at_once(records: Sequence[models.Model], plan: InsertPlan, using: str) -> None:
     now = timezone.now()
     parameters = [
         now if column.is_now else column.prepare(record)

@@ -4,7 +4,7 @@ import logging
 from typing import Final
 
 from celery import current_app
-from kombu.exceptions import KombuError
+from celery.exceptions import OperationalError
 
 logger = logging.getLogger(__name__)
 
@@ -15,5 +15,5 @@ def ring(payout_id: int) -> None:
     """Ask a worker to execute the payout now; without a broker the next sweep will."""
     try:
         current_app.send_task(EXECUTE_PAYOUT, args=[payout_id], retry=False, ignore_result=True)
-    except (KombuError, OSError) as error:
+    except (OperationalError, OSError) as error:
         logger.warning("No broker to announce payout %d to: %s", payout_id, error)

@@ -70,7 +70,7 @@ def schedule_payout(
             return _check_same_payout(record, scheduled_for)
         payout = Payout.objects.create(transaction=record, scheduled_for=scheduled_for)
         if scheduled_for is None or scheduled_for <= timezone.now():
-            transaction.on_commit(lambda: doorbell.ring(payout.pk))
+            transaction.on_commit(lambda: doorbell.ring(payout.pk), robust=True)
         return record
 
     return run_in_transaction(schedule)

@@ -4,9 +4,9 @@ import logging
 from typing import Any
 
 from celery import current_app
+from celery.exceptions import OperationalError
 from django.db import Error, connection
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from kombu.exceptions import KombuError
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -76,7 +76,7 @@ def reaches_broker() -> bool:
     broker = current_app.connection_for_write(connect_timeout=BROKER_TIMEOUT_SECONDS)
     try:
         broker.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_TIMEOUT_SECONDS)
-    except (OSError, KombuError) as error:
+    except (OperationalError, OSError) as error:
         logger.warning("The broker is unreachable: %s", error)
         return False
     finally:

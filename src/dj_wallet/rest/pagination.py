@@ -1,5 +1,7 @@
 """Pages: `{"next": url | null, "previous": url | null, "results": [...]}`, newest first."""
 
+from typing import Any
+
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
@@ -30,6 +32,15 @@ class NewestFirst(CursorPagination):
         if position is not None and not _is_id(str(position)):
             raise _refuse_cursor()
         return cursor
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return the page's schema in the words of OpenAPI 3.1, which knows no `nullable`."""
+        link = {"type": ["string", "null"], "format": "uri"}
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {"next": link, "previous": link, "results": schema},
+        }
 
 
 def _is_id(text: str) -> bool:

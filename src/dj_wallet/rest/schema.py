@@ -18,9 +18,10 @@ REASONS: Final = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not application/json.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "Refused by a rule: `insufficient_funds`, `wallet_frozen`, ...",
     HTTPStatus.TOO_MANY_REQUESTS: "Too many requests: wait for Retry-After seconds.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "A bug of ours.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Whether it happened is not known: repeat with the same idempotency key.",
 }
-EVERYWHERE: Final = (401, 429, 503)
+EVERYWHERE: Final = (401, 429, 500, 503)
 WITH_BODY: Final = (400, 413, 415, 422)
 
 

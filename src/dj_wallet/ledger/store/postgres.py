@@ -315,8 +315,8 @@ def watch_commits(connection: BaseDatabaseWrapper) -> None:
     2.3): the commit stands here but may be lost with this server. `post` turns it into OutcomeUnknown.
     """
     raw = connection.connection
-    if hasattr(raw, "dj_wallet_commit_in_doubt"):  # a pooled connection, seen before
-        return
+    if hasattr(raw, "dj_wallet_commit_in_doubt") or not hasattr(raw, "add_notice_handler"):
+        return  # a pooled connection, seen before; or psycopg 2, which keeps its notices to itself
 
     def note(diagnostic: Any) -> None:
         if "synchronous replication" in (diagnostic.message_primary or ""):
