@@ -27,7 +27,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--growth", type=int, default=5_000_000, help="postings of the large ledger"
     )
-    parser.add_argument("--only", default="", metavar="NAME", help="rows whose name contains NAME")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="NAME", help="rows whose name contains a NAME"
+    )
     parser.add_argument("--quick", action="store_true", help="1 round of 1 s, 100,000 postings")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -35,10 +37,10 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def choose_rows(rows: Sequence[Row], name: str) -> list[Row]:
-    chosen = [row for row in rows if name.lower() in row.name.lower()]
+def choose_rows(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
+    chosen = [row for row in rows if any(name.lower() in row.name.lower() for name in names)]
     if not chosen:
-        raise SystemExit(f"No row has {name!r} in its name.")
+        raise SystemExit(f"No row has any of {', '.join(names)} in its name.")
     return chosen
 
 

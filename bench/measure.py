@@ -114,14 +114,17 @@ class Meter:
 
 def family_cpu_seconds(pid: int) -> float:
     """Return user and system CPU of a process, its reaped children and its living children."""
-    own = _stat(pid)
-    ticks = sum(int(field) for field in own[11:15])
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            fields = _stat(int(entry))
-            if fields and int(fields[1]) == pid:
-                ticks += sum(int(field) for field in fields[11:15])
-    return ticks / TICKS_PER_SECOND
+    while True:
+        own = _stat(pid)
+        ticks = sum(int(field) for field in own[11:15])
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                fields = _stat(int(entry))
+                if fields and int(fields[1]) == pid:
+                    ticks += sum(int(field) for field in fields[11:15])
+        # A child reaped meanwhile would be missing, or counted twice.
+        if _stat(pid)[13:15] == own[13:15]:
+            return ticks / TICKS_PER_SECOND
 
 
 def _stat(pid: int) -> list[str]:

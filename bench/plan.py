@@ -83,10 +83,10 @@ def small(system: System, scenario: str) -> Measurement:
 
 
 def large(system: System, scenario: str) -> Measurement:
-    return Measurement(
-        "growth",
-        lambda server, seconds: server.run(system, "growth_large", scenario, seconds),
-    )
+    def run(server: Server, seconds: float) -> Sample:
+        return server.run(system, "growth_large", scenario, seconds)
+
+    return Measurement("growth", run)
 
 
 # In the order of a round: what is compared stands side by side, so that it meets the same weather.

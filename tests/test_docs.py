@@ -21,6 +21,8 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from dj_wallet.conf import DEFAULTS
+from dj_wallet.ledger.engine import Kind
+from dj_wallet.models import LedgerEntry
 from tests.testapp.models import Organization, Person
 from wallet_service import cli
 from wallet_service.demo import list_curl_lines
@@ -278,6 +280,21 @@ def test_every_decision_has_its_parts_and_is_listed(path):
     assert re.search(r"^Status: (accepted|superseded by \[\d{4}\])", text, re.MULTILINE)
     assert 25 <= len(text.splitlines()) <= 60
     assert f"]({path.name})" in (path.parent / "README.md").read_text()
+
+
+def test_the_ledger_speaks_the_words_of_seed_001():
+    fields = {field.name for field in LedgerEntry._meta.get_fields()}
+    assert {
+        "entry_type",
+        "debit",
+        "credit",
+        "balance_after",
+        "created_at",
+        "idempotency_key",
+    } <= fields
+    assert {"reference_type", "reference_id"} <= fields
+    kinds = "DEPOSIT WITHDRAWAL BID_LOCK BID_UNLOCK ESCROW_LOCK SALE_CREDIT FEE_DEBIT REFUND"
+    assert set(kinds.split()) <= set(Kind)
 
 
 # Examples

@@ -148,6 +148,8 @@ class AbstractTransaction(models.Model):
     IMMUTABLE_COLUMNS = frozenset(
         {"wallet", "payable_type", "payable_id", "type", "amount", "uuid", "idempotency_key"}
     )
+    # Written by name, or by `save()` if the caller changed them: a stale object leaves them alone.
+    STATUS_COLUMNS = ("status", "confirmed")
 
     payable_type = models.ForeignKey(
         ContentType,
@@ -193,11 +195,31 @@ class AbstractTransaction(models.Model):
         indicator = "" if self.status == self.STATUS_COMPLETED else f" [{self.status.upper()}]"
         return f"{self.type} {self.amount}{indicator}"
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._known_status = self._read_status()
+
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the record; what it says about the money is written once and later changes to it are ignored."""
-        if not self._state.adding and kwargs.get("update_fields") is None:
-            kwargs["update_fields"] = list_mutable_fields(self, self.IMMUTABLE_COLUMNS)
+        named = kwargs.get("update_fields")
+        if named is not None:
+            kwargs["update_fields"] = [
+                name
+                for name in named
+                if self._state.adding
+                or self.IMMUTABLE_COLUMNS.isdisjoint({name, name.removesuffix("_id")})
+            ]
+        elif not self._state.adding:
+            unchanged = self._read_status() == self._known_status
+            kwargs["update_fields"] = list_mutable_fields(
+                self,
+                {*self.IMMUTABLE_COLUMNS, "entry_id", *(self.STATUS_COLUMNS if unchanged else ())},
+            )
         super().save(*args, **kwargs)
+        self._known_status = self._read_status()
+
+    def _read_status(self) -> tuple[Any, ...]:
+        return tuple(self.__dict__.get(name) for name in self.STATUS_COLUMNS)
 
     @property
     def is_pending(self) -> bool:

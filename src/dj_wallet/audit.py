@@ -10,22 +10,24 @@ from .models import Transaction
 
 
 def check_transactions(alias: str) -> Iterator[Problem]:
-    """A completed transaction points at an entry that moved its amount on its wallet."""
-    wallet = Q(source_account_id=OuterRef("wallet_id")) | Q(
-        destination_account_id=OuterRef("wallet_id")
-    )
-    moved = Posting.objects.filter(wallet, amount=OuterRef("amount"))
-    first = moved.filter(pk=OuterRef("entry_id"))
-    later = moved.filter(IS_NOT_FIRST, entry_id=OuterRef("entry_id"))
+    """A completed transaction points at an entry that moved its amount into, or out of, its wallet."""
     completed = Transaction.objects.using(alias).filter(status=Transaction.STATUS_COMPLETED)
-    unexplained = completed.filter(~Exists(first)).filter(~Exists(later))
-    for pk, wallet_id, entry_id in unexplained.values_list("pk", "wallet_id", "entry_id")[
-        :MAX_PROBLEMS
-    ]:
-        yield Problem(
-            "transaction_without_entry",
-            wallet_id,
-            entry_id,
-            f"an entry of transaction {pk}",
-            "none",
-        )
+    for type_, side in (
+        (Transaction.TYPE_DEPOSIT, "destination"),
+        (Transaction.TYPE_WITHDRAW, "source"),
+    ):
+        wallet = Q(**{f"{side}_account_id": OuterRef("wallet_id")})
+        moved = Posting.objects.filter(wallet, amount=OuterRef("amount"))
+        first = moved.filter(pk=OuterRef("entry_id"))
+        later = moved.filter(IS_NOT_FIRST, entry_id=OuterRef("entry_id"))
+        unexplained = completed.filter(type=type_).filter(~Exists(first)).filter(~Exists(later))
+        for pk, wallet_id, entry_id in unexplained.values_list("pk", "wallet_id", "entry_id")[
+            :MAX_PROBLEMS
+        ]:
+            yield Problem(
+                "transaction_without_entry",
+                wallet_id,
+                entry_id,
+                f"an entry of transaction {pk}",
+                "none",
+            )

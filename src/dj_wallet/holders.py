@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 from django.contrib.contenttypes.models import ContentType
-from django.db import models
+from django.db import connections, models
 from django.db.models.query_utils import DeferredAttribute
 
 from .ledger.errors import AccountNotFound
@@ -72,8 +72,12 @@ class HolderKeyField(TextField):
 
 
 def remember_wallet(holder: object, wallet: Any) -> None:
-    """Keep with the holder which account the wallet is: that never changes, unlike everything else of it."""
-    holder.__dict__.setdefault(_KNOWN, {})[wallet.slug] = wallet
+    """Keep with the holder which account the wallet is: that never changes, unlike everything else of it.
+
+    Only where the number of an account that was rolled back is never given to another one (not on SQLite).
+    """
+    if connections[wallet._state.db].vendor == "postgresql":
+        holder.__dict__.setdefault(_KNOWN, {})[wallet.slug] = _copy(wallet)
 
 
 def with_wallets(action: Callable[..., R], *holders: Any) -> R:

@@ -6,6 +6,7 @@ from django.db import models, transaction
 
 from . import signals
 from .holders import remember_wallet, with_wallets
+from .ledger.post import run_in_transaction
 from .models import Transaction, Transfer, Wallet
 from .utils import get_transfer_service, get_wallet_service
 
@@ -40,10 +41,14 @@ class WalletMixin:
         holder = cast(models.Model, self)
         wallet = Wallet.objects.get_wallet(holder, slug)
         if wallet is None:
-            wallet, created = Wallet.objects.get_or_create_wallet(holder, slug)
-            if created:
-                signals.wallet_created.send(sender=Wallet, wallet=wallet, holder=self)
+            wallet = run_in_transaction(lambda: self._create_missing_wallet(slug))
         remember_wallet(self, wallet)
+        return wallet
+
+    def _create_missing_wallet(self, slug: str) -> Wallet:
+        wallet, created = Wallet.objects.get_or_create_wallet(cast(models.Model, self), slug)
+        if created:
+            signals.wallet_created.send(sender=Wallet, wallet=wallet, holder=self)
         return wallet
 
     def create_wallet(self, slug: str, **meta: Any) -> Wallet:
@@ -51,12 +56,15 @@ class WalletMixin:
 
         :raises IntegrityError: the holder has a wallet of that slug
         """
-        holder = cast(models.Model, self)
-        wallet = Wallet(slug=slug, meta=meta, holder=holder)
-        with transaction.atomic():
-            wallet.save(force_insert=True)
-            signals.wallet_created.send(sender=Wallet, wallet=wallet, holder=self)
-        return wallet
+
+        def create() -> Wallet:
+            wallet = Wallet(slug=slug, meta=meta, holder=cast(models.Model, self))
+            with transaction.atomic():
+                wallet.save(force_insert=True)
+                signals.wallet_created.send(sender=Wallet, wallet=wallet, holder=self)
+            return wallet
+
+        return run_in_transaction(create)
 
     def has_wallet(self, slug: str = DEFAULT_SLUG) -> bool:
         """Tell whether the holder has a wallet of that slug; creates none."""

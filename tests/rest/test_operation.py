@@ -56,6 +56,23 @@ def test_readiness_names_a_database_that_is_away(db, broker_at, no_port, monkeyp
     assert answer.body["database"] == "unreachable"
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_is_away_is_a_503_with_a_time_to_wait(api, no_port):
+    connection = connections["default"]
+    settings, api.client = connection.settings_dict, Client()
+    connection.close()
+    connection.settings_dict = settings | {"HOST": "127.0.0.1", "PORT": str(no_port)}
+    try:
+        answers = [api.get("/wallets/"), api.post("/api/v1/transfers", {}, key="k")]
+    finally:
+        connection.settings_dict = settings
+    for answer in answers:
+        assert (answer.status, answer.code) == (503, "database_unavailable")
+        assert answer.headers["Retry-After"] == "1"
+        assert str(no_port) not in str(answer.body)
+    assert api.get("/wallets/").status == 200
+
+
 def test_a_request_id_goes_in_and_out(db):
     assert (
         Api(None).get("/healthz", **{"X-Request-ID": "order-1.a_B"}).headers["X-Request-ID"]

@@ -151,6 +151,13 @@ def test_a_cursor_that_is_not_ours_is_refused(api, cursor):
     assert (answer.status, answer.code) == (400, "invalid_request")
 
 
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5", "", "%C2%B2", "9" * 30])
+def test_a_limit_that_is_no_count_is_refused(api, limit):
+    answer = api.get(f"/wallets/?limit={limit}")
+    assert (answer.status, answer.code) == (400, "invalid_request")
+    assert list(answer.body["error"]["details"]) == ["limit"]
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -4,6 +4,8 @@ import hmac
 
 from django.utils import timezone
 
+from dj_wallet.lookups import find_by
+
 from .key_text import hash_secret, parse_key_text
 from .models import ApiKey
 
@@ -13,12 +15,10 @@ def find_api_key(text: str) -> ApiKey | None:
     parts = parse_key_text(text)
     if parts is None:
         return None
-    try:
-        api_key = ApiKey.objects.select_related("user").get(prefix=parts.prefix)
-    except ApiKey.DoesNotExist:
-        return None
-    matches = hmac.compare_digest(api_key.secret_hash, hash_secret(parts.secret))
-    return api_key if matches and is_usable(api_key) else None
+    for api_key in find_by(ApiKey, "prefix", [parts.prefix], related="user"):
+        if hmac.compare_digest(api_key.secret_hash, hash_secret(parts.secret)):
+            return api_key if is_usable(api_key) else None
+    return None
 
 
 def is_usable(api_key: ApiKey) -> bool:

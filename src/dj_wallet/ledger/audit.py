@@ -5,6 +5,7 @@ Trusts nothing that it can compute again: no checkpoint, no stored balance.
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -59,10 +60,7 @@ def audit_ledger(*, using: str | None = None) -> Report:
     alias = using or DEFAULT_DB_ALIAS
     problems: list[Problem] = []
     for check in CHECKS:
-        for problem in check(alias):
-            problems.append(problem)
-            if len(problems) == MAX_PROBLEMS:
-                break
+        problems += islice(check(alias), MAX_PROBLEMS - len(problems))
     return Report(
         Account.objects.using(alias).count(), Posting.objects.using(alias).count(), problems
     )
@@ -114,11 +112,11 @@ def check_chains(alias: str) -> Iterator[Problem]:
         version += 1
         if number != version:
             yield Problem("version_gap", account, entry_id, str(version), str(number))
-            version = number
+            version = version if number is None else number
         expected = EXACT.add(balances.get(bucket, ZERO), EXACT.subtract(credit, debit))
         if after != expected:
             yield Problem("balance_after_mismatch", account, entry_id, str(expected), str(after))
-        balances[bucket] = after
+        balances[bucket] = expected if after is None else after
 
 
 def check_places(alias: str) -> Iterator[Problem]:

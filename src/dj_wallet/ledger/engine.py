@@ -167,10 +167,8 @@ def find_malformation(entry: Entry) -> WalletException | None:
     """Return what is wrong with the entry before any account is looked at, or None."""
     if not entry.movements:
         return MovementInvalid("An entry needs at least one movement.")
-    if entry.idempotency_key is not None and not is_storable(
-        entry.idempotency_key, MAX_KEY_LENGTH, minimum=1
-    ):
-        return MovementInvalid(f"An idempotency key has 1 to {MAX_KEY_LENGTH} characters.")
+    if problem := find_key_malformation(entry.idempotency_key):
+        return problem
     if not (
         is_storable(entry.reference_type, MAX_REFERENCE_TYPE_LENGTH)
         and is_storable(entry.reference_id, MAX_REFERENCE_ID_LENGTH)
@@ -180,6 +178,13 @@ def find_malformation(entry: Entry) -> WalletException | None:
         if problem := _find_movement_malformation(movement):
             return problem
     return None
+
+
+def find_key_malformation(key: str | None) -> MovementInvalid | None:
+    """Return what is wrong with an idempotency key, or None."""
+    if key is None or (isinstance(key, str) and is_storable(key, MAX_KEY_LENGTH, minimum=1)):
+        return None
+    return MovementInvalid(f"An idempotency key has 1 to {MAX_KEY_LENGTH} characters.")
 
 
 def is_storable(text: str, maximum: int, minimum: int = 0) -> bool:

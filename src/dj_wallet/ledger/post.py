@@ -110,8 +110,10 @@ def _retry(work: Callable[[], R]) -> R:
 
 def _commit(alias: str, work: Callable[[], R]) -> R:
     reached_commit = False
+    _forget_doubt(alias)
     try:
         with transaction.atomic(using=alias):
+            get_store(alias).wait_for_writer()
             result = work()
             reached_commit = True
     except (OperationalError, InterfaceError) as error:
@@ -127,6 +129,7 @@ def _commit(alias: str, work: Callable[[], R]) -> R:
 def _autocommit(alias: str, work: Callable[[], R]) -> R:
     """Run one statement that commits by itself."""
     connections[alias].ensure_connection()
+    _forget_doubt(alias)
     try:
         result = work()
     except (OperationalError, InterfaceError) as error:
@@ -137,6 +140,13 @@ def _autocommit(alias: str, work: Callable[[], R]) -> R:
         raise
     _check_commit(alias)
     return result
+
+
+def _forget_doubt(alias: str) -> None:
+    """Leave the doubt about an earlier commit, of the caller's own, to the caller."""
+    raw = connections[alias].connection
+    if getattr(raw, "dj_wallet_commit_in_doubt", False):
+        raw.dj_wallet_commit_in_doubt = False
 
 
 def _check_commit(alias: str) -> None:

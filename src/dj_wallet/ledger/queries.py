@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
-from django.db.models import Max, QuerySet, Sum
+from django.db.models import Max, Q, QuerySet, Sum
 
 from .engine import Bucket
 from .errors import AccountNotFound
@@ -15,6 +15,8 @@ from .money import EXACT, ZERO, trim
 
 # created_at and id are taken in the same statement, so they can disagree between two sessions by microseconds only.
 CLOCK_SKEW: Final = timedelta(seconds=1)
+# How far the ids of postings that are recorded at the same time, or of one entry, lie apart: sessions take turns.
+MAX_SPREAD: Final = 10_000
 
 Moment = datetime | int
 
@@ -79,16 +81,20 @@ def get_statement(
 ) -> Statement:
     """Return the newest `limit` lines of an account's bucket, up to `until` and not before `since`.
 
-    The next page is `until` the entry before the last line's.
+    A few more where the last entry has several. The next page is `until` the entry before the last line's.
 
     :raises AccountNotFound: there is no such account
     """
     alias = using or DEFAULT_DB_ALIAS
-    closing = get_balance(account_id, bucket=bucket, as_of=until, using=alias)
     lines = _list_lines(account_id, bucket, alias, until)
     if since is not None:
         lines = lines.filter(created_at__gte=since)
-    page = list(lines[:limit])
+    page = _take_page(lines, limit)
+    newest = max(page, key=lambda line: line.posting_id, default=None)
+    if newest is not None and newest.balance_after is not None:
+        closing = newest.balance_after
+    else:
+        closing = get_balance(account_id, bucket=bucket, as_of=until, using=alias)
     opening = closing
     for line in page:
         opening = EXACT.add(opening, EXACT.subtract(line.debit, line.credit))
@@ -133,9 +139,11 @@ def checkpoint_system_balances(*, using: str | None = None) -> int:
     Postings become visible in another order than their ids were taken, so a checkpoint must not pass an id whose
     transaction is still running. Hence two passes: one notes the newest id taken and the transactions running then;
     a later one, once all of those have ended, sums up to that id. See docs/decisions/0004.
+
+    Must not run inside a transaction: it needs a transaction id newer than those that took a posting id.
     """
     alias = using or DEFAULT_DB_ALIAS
-    with transaction.atomic(using=alias):
+    with transaction.atomic(using=alias, durable=True):
         limit = _find_settled_posting(alias)
         if limit is None:
             return 0
@@ -147,12 +155,12 @@ def checkpoint_system_balances(*, using: str | None = None) -> int:
             if pk not in known or known[pk].posting_id < limit
         ]
         for account_id in due:
+            start = known.get(account_id)
+            first, balance = (start.posting_id, start.balance) if start else (0, ZERO)
+            moved = _sum_movements(account_id, Q(pk__gt=first, pk__lte=limit), alias)
             Checkpoint.objects.using(alias).update_or_create(
                 account_id=account_id,
-                defaults={
-                    "posting_id": limit,
-                    "balance": _derive_balance(account_id, limit, alias),
-                },
+                defaults={"posting_id": limit, "balance": EXACT.add(balance, moved)},
             )
         return len(due)
 
@@ -165,47 +173,67 @@ def _list_lines(
         .filter(account_id=account_id, bucket=bucket)
         .order_by("-posting_id")
     )
-    if until is None:
-        return lines
-    lines = lines.filter(posting_id__lte=_find_last_posting(until, alias))
-    return lines.filter(created_at__lte=until) if isinstance(until, datetime) else lines
+    return lines if until is None else lines.filter(_recorded_until(until, "posting_id", alias))
+
+
+def _take_page(lines: QuerySet[LedgerEntry], limit: int) -> list[LedgerEntry]:
+    """Return the first `limit` lines, and the rest of the entries among them."""
+    found = list(lines[: limit + 1])
+    page, following = found[:limit], found[limit:]
+    while page and following:
+        oldest = min(line.entry_id for line in page)
+        if following[0].posting_id < oldest:
+            break
+        beyond = lines.filter(posting_id__lt=page[-1].posting_id)
+        page += beyond.filter(posting_id__gte=oldest)
+        following = list(lines.filter(posting_id__lt=page[-1].posting_id)[:1])
+    return sorted(page, key=lambda line: (line.entry_id, line.posting_id), reverse=True)
+
+
+def _recorded_until(moment: Moment, column: str, alias: str) -> Q:
+    """Return the condition that a posting was recorded up to a time, or belongs to an entry up to one.
+
+    :param column: where the id of the posting is; its bound only saves looking at all later ones
+    """
+    last = _find_last_posting(moment, alias) + MAX_SPREAD
+    if isinstance(moment, datetime):
+        return Q(**{f"{column}__lte": last}, created_at__lte=moment)
+    return Q(**{f"{column}__lte": last}, entry_id__lte=moment)
 
 
 def _find_last_posting(moment: Moment, alias: str) -> int:
-    """Return an id that no posting recorded up to the moment exceeds, and few later ones fall short of."""
+    """Return an id that postings recorded up to the moment exceed by MAX_SPREAD at most."""
     postings = Posting.objects.using(alias)
     if isinstance(moment, datetime):
         recorded = postings.filter(created_at__lte=moment + CLOCK_SKEW).order_by("-created_at")
         return recorded.values_list("pk", flat=True).first() or 0
     last = postings.of_entries([moment]).aggregate(last=Max("pk"))["last"]
-    return last or moment
+    return max(last or 0, moment)
 
 
 def _derive_balance(account_id: int, as_of: Moment | None, alias: str) -> Decimal:
     """Return the balance of a system account: its checkpoint and what came after, or everything before a checkpoint."""
-    last = None if as_of is None else _find_last_posting(as_of, alias)
     checkpoint = Checkpoint.objects.using(alias).filter(account_id=account_id).first()
-    balance, first = ZERO, 0
+    recorded = Q() if as_of is None else _recorded_until(as_of, "pk", alias)
     if (
-        checkpoint is not None
-        and not isinstance(as_of, datetime)
-        and (last is None or last >= checkpoint.posting_id)
+        checkpoint is None
+        or isinstance(as_of, datetime)
+        or (as_of is not None and as_of < checkpoint.posting_id)
     ):
-        balance, first = checkpoint.balance, checkpoint.posting_id
+        return trim(_sum_movements(account_id, recorded, alias))
+    later = recorded & Q(pk__gt=checkpoint.posting_id)
+    return trim(EXACT.add(checkpoint.balance, _sum_movements(account_id, later, alias)))
+
+
+def _sum_movements(account_id: int, condition: Q, alias: str) -> Decimal:
+    """Return what the postings that meet the condition brought to a system account."""
+    balance = ZERO
     for side, sign in (("source", -1), ("destination", 1)):
         postings = Posting.objects.using(alias).filter(
-            **{
-                f"{side}_account_id": account_id,
-                f"{side}_bucket": Bucket.AVAILABLE,
-                "pk__gt": first,
-            }
+            condition, **{f"{side}_account_id": account_id, f"{side}_bucket": Bucket.AVAILABLE}
         )
-        if last is not None:
-            postings = postings.filter(pk__lte=last)
-        if isinstance(as_of, datetime):
-            postings = postings.filter(created_at__lte=as_of)
         balance = EXACT.add(balance, EXACT.multiply(_sum(postings, alias), Decimal(sign)))
-    return trim(balance)
+    return balance
 
 
 def _sum(postings: QuerySet[Posting], alias: str) -> Decimal:
@@ -241,19 +269,21 @@ def _find_settled_posting(alias: str) -> int | None:
         last: int | None = Posting.objects.using(alias).aggregate(last=Max("pk"))["last"]
         return last
     with connections[alias].cursor() as cursor:
-        # The sequence is read before the snapshot: whoever took a smaller id is finished or running in the snapshot.
-        cursor.execute("SELECT last_value FROM dj_wallet_posting_id_seq")
+        # The sequence is read before we take a transaction id: whoever took a smaller posting id had an older one.
+        cursor.execute(
+            "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM dj_wallet_posting_id_seq"
+        )
         (newest,) = cursor.fetchone()
         cursor.execute(
-            "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint,"
-            " pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+            "SELECT pg_current_xact_id()::text::bigint,"
+            " pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
         )
-        oldest_running, next_transaction = cursor.fetchone()
+        own_transaction, oldest_running = cursor.fetchone()
     horizons = CheckpointHorizon.objects.using(alias)
     horizon = horizons.select_for_update().order_by("pk").first()
     if horizon is not None and horizon.transaction_id > oldest_running:
         return None
     horizons.update_or_create(
-        pk=1, defaults={"posting_id": newest, "transaction_id": next_transaction}
+        pk=1, defaults={"posting_id": newest, "transaction_id": own_transaction}
     )
     return None if horizon is None else horizon.posting_id

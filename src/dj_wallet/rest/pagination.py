@@ -33,6 +33,16 @@ class NewestFirst(CursorPagination):
             raise _refuse_cursor()
         return cursor
 
+    def get_page_size(self, request: Request) -> int | None:
+        """Return how many results the page may have.
+
+        :raises ValidationError: `limit` is not a positive whole number
+        """
+        given = request.query_params.get(self.page_size_query_param)
+        if given is not None and not (_is_id(given) and int(given) > 0):
+            raise ValidationError({"limit": ["Must be a positive whole number."]})
+        return super().get_page_size(request)
+
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Return the page's schema in the words of OpenAPI 3.1, which knows no `nullable`."""
         link = {"type": ["string", "null"], "format": "uri"}

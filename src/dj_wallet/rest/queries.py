@@ -10,6 +10,7 @@ from django.http import Http404
 
 from dj_wallet.identity.models import User
 from dj_wallet.ledger.errors import AccountNotFound
+from dj_wallet.lookups import find_by
 from dj_wallet.models import Transaction, Transfer, Wallet
 
 M = TypeVar("M", bound=Model)
@@ -28,7 +29,10 @@ def get_wallet(user: User, uuid: UUID) -> Wallet:
 
     :raises Http404: there is none
     """
-    return _get(list_wallets(user).filter(uuid=uuid))
+    wallet = find_wallets([uuid]).get(uuid)
+    if wallet is None or not (user.is_staff or is_held_by(wallet, user)):
+        raise Http404
+    return wallet
 
 
 def get_own_wallet(user: User, uuid: UUID) -> Wallet:
@@ -36,7 +40,10 @@ def get_own_wallet(user: User, uuid: UUID) -> Wallet:
 
     :raises Http404: there is none
     """
-    return _get(Wallet.objects.held_by(user).filter(uuid=uuid))
+    wallet = find_wallets([uuid]).get(uuid)
+    if wallet is None or not is_held_by(wallet, user):
+        raise Http404
+    return wallet
 
 
 def get_transfer_wallets(user: User, source: UUID, destination: UUID) -> tuple[Wallet, Wallet]:
@@ -55,7 +62,7 @@ def get_transfer_wallets(user: User, source: UUID, destination: UUID) -> tuple[W
 
 def find_wallets(uuids: Iterable[UUID]) -> dict[UUID, Wallet]:
     """Return those of the wallets that exist, whoever holds them. One query."""
-    return {wallet.uuid: wallet for wallet in Wallet.objects.filter(uuid__in=set(uuids))}
+    return {wallet.uuid: wallet for wallet in find_by(Wallet, "uuid", list(set(uuids)))}
 
 
 def is_held_by(wallet: Wallet, user: User) -> bool:

@@ -7,8 +7,13 @@ from django.db import router
 
 from dj_wallet import signals
 from dj_wallet.abstract_models import AbstractTransaction, AbstractWallet
-from dj_wallet.ledger.engine import Entry, Kind, Movement
-from dj_wallet.ledger.errors import AmountInvalid, TransactionAlreadyProcessed, WalletFrozen
+from dj_wallet.ledger.engine import Entry, Kind, Movement, find_key_malformation
+from dj_wallet.ledger.errors import (
+    AccountNotFound,
+    AmountInvalid,
+    TransactionAlreadyProcessed,
+    WalletFrozen,
+)
 from dj_wallet.ledger.models import Posting
 from dj_wallet.ledger.money import parse_amount, read_number
 from dj_wallet.ledger.post import post_one, run_in_transaction
@@ -21,6 +26,7 @@ from .movements import (
     build_transaction,
     move,
     refuse_other_use,
+    run_with_keys,
     update_balances,
 )
 
@@ -114,6 +120,7 @@ class WalletService:
         :raises TransactionAlreadyProcessed: it is not pending
         :raises WalletFrozen: the wallet is frozen
         :raises InsufficientFunds: a withdrawal of more than the wallet holds
+        :raises IdempotencyConflict: somebody else used the key of the confirmation
         """
         using = txn._state.db or router.db_for_write(Transaction)
 
@@ -131,6 +138,8 @@ class WalletService:
                 f"transaction:{locked.uuid}",
             )
             posted = post_one(entry, using=using)
+            if posted.replayed:  # our key, used by somebody else
+                raise refuse_other_use(entry.idempotency_key)
             locked.status, locked.confirmed = AbstractTransaction.STATUS_COMPLETED, True
             locked.entry_id = posted.entry_id
             locked.save(update_fields=["status", "confirmed", "entry_id", "updated_at"])
@@ -169,17 +178,23 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
     """Write the record of a deposit or withdrawal that will move money later, or return the one with the same key.
 
     :raises AmountInvalid: not a positive amount of the wallet's asset
+    :raises AccountNotFound: the wallet does not exist (any more)
     :raises WalletFrozen: the wallet is frozen
     :raises IdempotencyConflict: the key was used for something else
     """
     wallet = request.wallets[0]
     using = wallet._state.db or router.db_for_write(Transaction)
-    amount = parse_amount(request.amount, wallet.decimal_places)
     key = request.idempotency_key
+    if problem := find_key_malformation(key):
+        raise problem
+    amount = parse_amount(request.amount, wallet.decimal_places)
 
     def record() -> Transaction:
         # The lock makes callers with the same key wait for each other.
-        fresh = type(wallet)._default_manager.using(using).select_for_update().get(pk=wallet.pk)
+        wallets = type(wallet)._default_manager.using(using).select_for_update()
+        fresh = wallets.filter(pk=wallet.pk).first()
+        if fresh is None:
+            raise AccountNotFound("There is no such wallet.")
         found = (
             Transaction.objects.using(using).filter(idempotency_key=key).first() if key else None
         )
@@ -211,7 +226,7 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
         signals.transaction_created.send(sender, transaction=txn)
         return txn
 
-    return run_in_transaction(record, using=using)
+    return run_with_keys(record, using=using)
 
 
 def lock_pending(txn: Transaction, using: str, step: str) -> Transaction:

@@ -3,18 +3,19 @@
 Every deposit, withdrawal and transfer, single or in bulk, comes through `move_many`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from django.contrib.contenttypes.models import ContentType
-from django.db import router
+from django.db import IntegrityError, connections, router
+from django.db.models import Exists, OuterRef
 
 from dj_wallet import signals
 from dj_wallet.abstract_models import AbstractTransaction, AbstractTransfer, AbstractWallet
-from dj_wallet.ledger.engine import Entry, Kind, Movement, Posted
+from dj_wallet.ledger.engine import Entry, Kind, Movement, Posted, find_key_malformation
 from dj_wallet.ledger.errors import IdempotencyConflict, WalletException
-from dj_wallet.ledger.models import BALANCE_COLUMNS
+from dj_wallet.ledger.models import BALANCE_COLUMNS, Posting
 from dj_wallet.ledger.money import parse_amount, trim
 from dj_wallet.ledger.post import post, run_in_transaction
 from dj_wallet.ledger.records import insert_records, post_with_records
@@ -23,6 +24,7 @@ from dj_wallet.models import Transaction, Transfer, Wallet
 OUTSIDE: Final = "external:cash"
 
 Record = Transaction | Transfer
+R = TypeVar("R")
 
 
 class Request(NamedTuple):
@@ -74,7 +76,20 @@ def move(request: Request, *, sender: type) -> Record:
     entry = _build_entry(request)
     if isinstance(entry, WalletException):
         raise entry
-    return run_in_transaction(lambda: _move_one(request, entry, sender, using), using=using)
+    return run_with_keys(lambda: _move_one(request, entry, sender, using), using=using)
+
+
+def run_with_keys(work: Callable[[], R], *, using: str) -> R:
+    """Run `work` in a transaction; if it is our own, once more after somebody took one of its keys meanwhile.
+
+    The second run finds the key. In the caller's transaction the IntegrityError is the caller's.
+    """
+    if connections[using].in_atomic_block:
+        return work()
+    try:
+        return run_in_transaction(work, using=using)
+    except IntegrityError:
+        return run_in_transaction(work, using=using)
 
 
 def _move_one(request: Request, entry: Entry, sender: type, using: str) -> Record:
@@ -105,7 +120,7 @@ def move_many(
     for request in requests:
         _send_pre_signals(request, sender)
     entries = [_build_entry(request) for request in requests]
-    return run_in_transaction(lambda: _move_many(requests, entries, sender, alias), using=alias)
+    return run_with_keys(lambda: _move_many(requests, entries, sender, alias), using=alias)
 
 
 def find_alias(requests: Sequence[Request]) -> str:
@@ -128,6 +143,8 @@ def _send_pre_signals(request: Request, sender: type) -> None:
 
 
 def _build_entry(request: Request) -> Entry | WalletException:
+    if problem := find_key_malformation(request.idempotency_key):
+        return problem
     wallet = request.wallets[0]
     try:
         amount = parse_amount(request.amount, wallet.decimal_places)
@@ -265,11 +282,14 @@ def _build_transfer(request: Request, transactions: Sequence[Transaction]) -> Tr
 
 
 def _find_pending_keys(entries: Sequence[Entry], using: str) -> set[str | None]:
-    """Return the keys that stand for a transaction which has not moved its money: the ledger does not know them."""
+    """Return the keys of transactions that were pending once: the ledger knows what moved their money by another."""
     keys = [entry.idempotency_key for entry in entries if entry.idempotency_key is not None]
     if not keys:
         return set()
-    pending = Transaction.objects.using(using).filter(idempotency_key__in=keys, entry_id=None)
+    moved = Posting.objects.filter(
+        pk=OuterRef("entry_id"), idempotency_key=OuterRef("idempotency_key")
+    )
+    pending = Transaction.objects.using(using).filter(~Exists(moved), idempotency_key__in=keys)
     return set(pending.values_list("idempotency_key", flat=True))
 
 

@@ -9,7 +9,11 @@
 -- check is waived); the locked and pending arrays may be empty when no posting touches these buckets.
 -- Postings: p_first is the position of the first posting of the same entry; p_source and p_destination are account
 -- ids, or -n for the nth system account; *_at is the position among the accounts, NULL for system accounts.
--- Hash and merge joins are off so that the update visits the accounts in id order and batches do not deadlock.
+-- An array whose elements are all the same may be cut short: assets, flags and kinds after the first element, buckets (0),
+-- references (''), keys and times (NULL) and p_first (every posting its own entry) altogether.
+--
+-- The planner is left one plan, a nested loop from the given accounts to the index of theirs: the update visits them
+-- in id order, so that batches do not deadlock, and it does not depend on statistics, which a new table lacks.
 create or replace function dj_wallet_post_batch(
     p_accounts bigint[], p_assets text[], p_scales integer[], p_touches integer[], p_mind_frozen boolean[],
     p_available numeric[], p_low_available numeric[], p_locked numeric[], p_low_locked numeric[],
@@ -24,9 +28,13 @@ returns table (o_entry_id bigint, o_source_after numeric, o_destination_after nu
 language plpgsql
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_seqscan = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_ids bigint[];
+    v_updated bigint[];
     v_system bigint[];
     v_available numeric[];
     v_locked numeric[];
@@ -39,22 +47,19 @@ begin
         on a.kind = 'system' and a.asset_id = s.asset and a.code = s.code and a.decimal_places >= s.scale;
     if cardinality(v_system) <> cardinality(p_system_codes) then return; end if;
 
-    with x as (
-        select * from unnest(
-            p_accounts, p_assets, p_scales, p_touches, p_mind_frozen,
-            p_available, p_low_available, p_locked, p_low_locked, p_pending, p_low_pending
-        ) as x (id, asset, scale, touches, mind_frozen,
-                available, low_available, locked, low_locked, pending, low_pending)
-        order by id
-    ), u as (
+    with u as (
         update dj_wallet_account a set
             balance = a.balance + x.available,
             locked_balance = a.locked_balance + coalesce(x.locked, 0),
             pending_balance = a.pending_balance + coalesce(x.pending, 0),
             version = a.version + x.touches
-        from x
-        where a.id = x.id and a.kind = 'wallet' and a.asset_id = x.asset and a.decimal_places >= x.scale
-          and not (a.is_frozen and x.mind_frozen)
+        from unnest(
+            p_accounts, p_assets, p_scales, p_touches, p_mind_frozen,
+            p_available, p_low_available, p_locked, p_low_locked, p_pending, p_low_pending
+        ) as x (id, asset, scale, touches, mind_frozen,
+                available, low_available, locked, low_locked, pending, low_pending)
+        where a.id = x.id and a.kind = 'wallet' and a.asset_id = coalesce(x.asset, p_assets[1])
+          and a.decimal_places >= x.scale and not (a.is_frozen and coalesce(x.mind_frozen, p_mind_frozen[1]))
           and (x.low_available is null or a.overdraft_limit is null
                or a.balance + x.low_available >= -a.overdraft_limit)
           and (x.low_locked is null or a.locked_balance + x.low_locked >= 0)
@@ -62,32 +67,35 @@ begin
         returning a.id, a.balance - x.available as available, a.locked_balance - coalesce(x.locked, 0) as locked,
                   a.pending_balance - coalesce(x.pending, 0) as pending, a.version - x.touches as version
     )
-    select array_agg(u.available order by u.id), array_agg(u.locked order by u.id),
-           array_agg(u.pending order by u.id), array_agg(u.version order by u.id)
-    into v_available, v_locked, v_pending, v_version
+    select array_agg(u.id), array_agg(u.available), array_agg(u.locked), array_agg(u.pending), array_agg(u.version)
+    into v_updated, v_available, v_locked, v_pending, v_version
     from u;
-    if coalesce(cardinality(v_version), 0) <> cardinality(p_accounts) then
+    if coalesce(v_updated, '{}') <> p_accounts then
         raise exception sqlstate 'DJW01';
     end if;
 
-    v_ids := array(select nextval('dj_wallet_posting_id_seq') from generate_series(1, cardinality(p_first)));
+    if cardinality(p_accounts) = 0 then
+        -- No account is updated: make the transaction known before it takes an id, as checkpoints rely on.
+        perform pg_current_xact_id();
+    end if;
+    v_ids := array(select nextval('dj_wallet_posting_id_seq') from generate_series(1, cardinality(p_amount)));
     return query
     insert into dj_wallet_posting as p (
         id, entry_id, kind, source_account_id, source_bucket, destination_account_id, destination_bucket, amount,
         source_balance_after, source_version, destination_balance_after, destination_version,
         reference_type, reference_id, idempotency_key, fingerprint, event_at, created_at)
     select
-        v_ids[t.position], v_ids[t.first], t.kind,
-        case when t.source < 0 then v_system[-t.source] else t.source end, t.source_bucket,
-        case when t.destination < 0 then v_system[-t.destination] else t.destination end, t.destination_bucket,
+        v_ids[t.position], v_ids[coalesce(t.first, t.position)], coalesce(t.kind, p_kind[1]),
+        case when t.source < 0 then v_system[-t.source] else t.source end, coalesce(t.source_bucket, 0),
+        case when t.destination < 0 then v_system[-t.destination] else t.destination end, coalesce(t.destination_bucket, 0),
         t.amount,
-        case t.source_bucket when 0 then v_available[t.source_at] when 1 then v_locked[t.source_at]
+        case coalesce(t.source_bucket, 0) when 0 then v_available[t.source_at] when 1 then v_locked[t.source_at]
             else v_pending[t.source_at] end + t.source_change,
         v_version[t.source_at] + t.source_touch,
-        case t.destination_bucket when 0 then v_available[t.destination_at] when 1 then v_locked[t.destination_at]
+        case coalesce(t.destination_bucket, 0) when 0 then v_available[t.destination_at] when 1 then v_locked[t.destination_at]
             else v_pending[t.destination_at] end + t.destination_change,
         v_version[t.destination_at] + t.destination_touch,
-        t.reference_type, t.reference_id, t.key, t.fingerprint, t.event_at, clock_timestamp()
+        coalesce(t.reference_type, ''), coalesce(t.reference_id, ''), t.key, t.fingerprint, t.event_at, clock_timestamp()
     from unnest(
         p_first, p_kind, p_amount,
         p_source, p_source_bucket, p_source_at, p_source_change, p_source_touch,

@@ -35,6 +35,10 @@ begin
         if not found then return; end if;
     end if;
 
+    if p_source_code is not null and p_destination_code is not null then
+        -- No account is updated: make the transaction known before it takes an id, as checkpoints rely on.
+        perform pg_current_xact_id();
+    end if;
     v_source_first := p_source <= p_destination;
     for turn in 1..2 loop
         v_is_source := (turn = 1) = v_source_first;

@@ -56,11 +56,17 @@ class GenericStore:
         """Post all the entries if that is certain to be right, else write nothing and return None."""
         return None
 
+    def wait_for_writer(self) -> None:
+        """Wait until we may write, where one may at a time (SQLite).
+
+        Two transactions that read before they write cannot wait for each other: a write has to come first.
+        """
+        if self.connection.vendor == "sqlite":
+            Account.objects.using(self.using).filter(pk=0).update(version=0)
+
     def lock_accounts(self, entries: Sequence[Entry]) -> dict[int | str, AccountState]:
         """Lock the wallets that the entries name, in id order, and return every account there is among them."""
-        if self.connection.vendor == "sqlite":
-            # A write comes first: two transactions that read before they write cannot wait for each other.
-            Account.objects.using(self.using).filter(pk=0).update(version=0)
+        self.wait_for_writer()
         system_ids = self._find_system_accounts(entries)
         accounts = Account.objects.using(self.using)
         wallets = (

@@ -209,38 +209,42 @@ class Batch:
         first, kind, amount, source, source_bucket, source_at, source_change, source_touch = (
             columns[:8]
         )
-        destination, destination_bucket, destination_at, destination_change, destination_touch = (
-            columns[8:13]
-        )
+        (
+            destination,
+            destination_bucket,
+            destination_at,
+            destination_change,
+            destination_touch,
+        ) = columns[8:13]
         reference_type, reference_id, key, content, event_at = columns[13:]
         return [
             to_array(ids),
-            to_text_array(account.asset for account in accounts),
-            to_array(account.scale for account in accounts),
-            to_array(account.touches for account in accounts),
-            to_array("t" if account.mind_frozen else "f" for account in accounts),
+            to_text_array(shorten([account.asset for account in accounts])),
+            to_array([account.scale for account in accounts]),
+            to_array([account.touches for account in accounts]),
+            to_array(shorten(["t" if account.mind_frozen else "f" for account in accounts])),
             *self._list_bucket_arrays(accounts),
-            to_text_array(code for code, _ in self.systems),
-            to_text_array(asset for _, asset in self.systems),
+            to_text_array([code for code, _ in self.systems]),
+            to_text_array([asset for _, asset in self.systems]),
             to_array(self.system_scales),
-            to_array(first),
-            to_array(kind),
+            "{}" if first[-1] == len(first) else to_array(first),
+            to_array(shorten(kind)),
             to_array(amount),
             to_array(source),
-            to_array(source_bucket),
-            to_array(position[at] for at in source_at),
+            to_array(source_bucket) if any(source_bucket) else "{}",
+            to_array([position[at] for at in source_at]),
             to_number_array(source_change),
             to_array(source_touch),
             to_array(destination),
-            to_array(destination_bucket),
-            to_array(position[at] for at in destination_at),
+            to_array(destination_bucket) if any(destination_bucket) else "{}",
+            to_array([position[at] for at in destination_at]),
             to_number_array(destination_change),
             to_array(destination_touch),
-            to_text_array(reference_type),
-            to_text_array(reference_id),
-            to_text_array(key),
-            to_array(content),
-            to_text_array(None if at is None else at.isoformat() for at in event_at),
+            to_text_array(reference_type) if any(reference_type) else "{}",
+            to_text_array(reference_id) if any(reference_id) else "{}",
+            to_text_array(key) if any(key) else "{}",
+            to_array(content) if any(content) else "{}",
+            to_text_array([at and at.isoformat() for at in event_at]) if any(event_at) else "{}",
         ]
 
     def _list_bucket_arrays(self, accounts: Sequence[AccountChanges]) -> list[str]:
@@ -251,8 +255,8 @@ class Batch:
             ):
                 arrays += ["{}", "{}"]
                 continue
-            arrays.append(to_number_array(account.totals[bucket] for account in accounts))
-            arrays.append(to_number_array(account.lowest[bucket] for account in accounts))
+            arrays.append(to_number_array([account.totals[bucket] for account in accounts]))
+            arrays.append(to_number_array([account.lowest[bucket] for account in accounts]))
         return arrays
 
 
@@ -266,6 +270,11 @@ def count_decimal_places(amount: str) -> int:
     """Return the digits after the point of a plain decimal literal."""
     point = amount.find(".")
     return 0 if point < 0 else len(amount) - point - 1
+
+
+def shorten(values: Sequence[str]) -> Sequence[str]:
+    """Return the first element alone where all are the same."""
+    return values[:1] if values and values.count(values[0]) == len(values) else values
 
 
 def to_array(values: Iterable[object]) -> str:
