@@ -125,7 +125,9 @@ class AbstractWallet(Account):
 class AbstractTransaction(models.Model):
     """The holder-facing record of a deposit into, or a withdrawal from, one wallet.
 
-    `amount` is positive for both types. `entry_id` is the journal entry that moved the money, None before.
+    `amount` is positive for both types. `entry_id` is the journal entry that moved the money, None before. What a
+    pending record needs to be confirmed as it was asked for: `counterpart`, the system account on the other side, and
+    `allow_overdraft`.
     """
 
     TYPE_DEPOSIT = "deposit"
@@ -172,6 +174,8 @@ class AbstractTransaction(models.Model):
     )
     entry_id = models.BigIntegerField(null=True, editable=False)
     idempotency_key = models.CharField(max_length=255, null=True, editable=False)
+    counterpart = models.CharField(max_length=64, blank=True, default="", editable=False)
+    allow_overdraft = models.BooleanField(default=False, editable=False)
     meta = models.JSONField(blank=True, null=True, default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -181,8 +185,10 @@ class AbstractTransaction(models.Model):
     class Meta:
         abstract = True
         constraints = [
+            # Release 0.1.0 rounded tiny deposits to zero and recorded them.
             models.CheckConstraint(
-                condition=models.Q(amount__gt=0), name="%(app_label)s_%(class)s_amount_positive"
+                condition=models.Q(amount__gt=0) | models.Q(amount=0, entry_id__isnull=True),
+                name="%(app_label)s_%(class)s_amount_positive",
             ),
             models.UniqueConstraint(
                 fields=["idempotency_key"],

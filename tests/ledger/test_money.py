@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dj_wallet.ledger.errors import AmountInvalid, WalletException
+from dj_wallet.ledger.errors import AmountInvalid
 from dj_wallet.ledger.money import (
     EXACT,
     from_minor_units,
@@ -19,7 +19,21 @@ from dj_wallet.ledger.money import (
 
 NOT_A_NUMBER = [
     *("", " ", "abc", "NaN", "nan", "sNaN", "Infinity", "-Infinity", "inf", "1e400", "1e+9999"),
-    *("1_000", "1 000", " 1", "1 ", "\t1", "1\n", "1,5", "1.", ".5", "0x10", "१२", "１２", "٣"),
+    *(
+        "1_000",
+        "1 000",
+        " 1",
+        "1 ",
+        "\t1",
+        "1\n",
+        "1,5",
+        "1.",
+        ".5",
+        "0x10",
+        "\u0967\u0968",
+        "\uff11\uff12",
+        "\u0663",
+    ),
     *("1e", "e5", "--1", "+-1", "1.2.3", "½", "1\x00", "9" * 171),
     *(True, False, None, b"1", bytearray(b"1"), 1j, [], {}, (1,), object()),
     *(float("nan"), float("inf"), float("-inf"), 1e400, 10**62, -(10**62), 2**5000),
@@ -169,13 +183,12 @@ def test_minor_units_and_amounts_are_the_same_number(units, places):
 def test_whatever_is_given_is_an_amount_of_the_asset_or_refused(value, places):
     try:
         amount = parse_amount(value, places)
-    except WalletException as refusal:
-        assert refusal.code == "amount_invalid"
-    else:
-        assert amount > 0
-        assert amount.as_tuple().exponent == -places
-        assert amount.adjusted() < 62
-        assert amount == Decimal(repr(value) if isinstance(value, float) else value)
+    except AmountInvalid:
+        return
+    assert amount > 0
+    assert amount.as_tuple().exponent == -places
+    assert amount.adjusted() < 62
+    assert amount == Decimal(repr(value) if isinstance(value, float) else value)
 
 
 @given(st.floats(min_value=1e-8, max_value=1e15, allow_subnormal=False))

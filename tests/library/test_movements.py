@@ -21,7 +21,7 @@ from tests.testapp.models import Person
 pytestmark = pytest.mark.django_db
 
 BAD_AMOUNTS = [
-    *(0, -1, "0", "-5", "abc", "", "NaN", "Infinity", "1e400", "1_000", " 1", "１", None, True),
+    *(0, -1, "0", "-5", "abc", "", "NaN", "Infinity", "1e400", "1_000", " 1", "\uff11", None, True),
     *(float("nan"), float("inf"), 1e400, b"1", [1], 10**63, "9" * 100, "1E-9", 1e-9),
     *(Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal("0.000000001")),
 ]

@@ -110,12 +110,6 @@ def test_a_tampered_object_does_not_change_what_is_confirmed(alice):
     assert alice.balance == 5
 
 
-NOT_KEPT = pytest.mark.xfail(
-    strict=True, reason="a pending record does not keep its other side, nor that it may overdraw"
-)
-
-
-@NOT_KEPT
 def test_pending_forced_withdrawals_may_leave_a_debt_when_confirmed(alice):
     record = alice.force_withdraw(5, confirmed=False)
     assert WalletService.confirm_transaction(record).status == "completed"
@@ -136,7 +130,6 @@ def test_a_key_that_looks_like_ours_does_not_pay_a_pending_withdrawal(alice):
     assert audit_ledger().is_clean
 
 
-@NOT_KEPT
 def test_money_of_a_pending_deposit_comes_from_where_it_was_said(alice):
     record = alice.deposit(5, confirmed=False, source="external:bank")
     done = WalletService.confirm_transaction(record)

@@ -36,7 +36,12 @@ def names(sent):
 
 def test_a_first_deposit_tells_of_the_wallet_and_the_money(alice, sent):
     record = alice.deposit(5, {"note": "x"})
-    assert names(sent) == ["wallet_created", "pre_deposit", "balance_changed", "transaction_created"]
+    assert names(sent) == [
+        "wallet_created",
+        "pre_deposit",
+        "balance_changed",
+        "transaction_created",
+    ]
     arguments = dict(sent)
     assert arguments["wallet_created"] == {
         "sender": Wallet,
@@ -159,7 +164,10 @@ def test_a_veto_stops_a_bulk_call_whole(alice, veto, snapshot):
     alice.deposit(10)
     before = snapshot()
     veto(signals.pre_deposit)
-    requests = [Request(Kind.WITHDRAWAL, alice.wallet, OUTSIDE, 1), Request(Kind.DEPOSIT, OUTSIDE, alice.wallet, 1)]
+    requests = [
+        Request(Kind.WITHDRAWAL, alice.wallet, OUTSIDE, 1),
+        Request(Kind.DEPOSIT, OUTSIDE, alice.wallet, 1),
+    ]
     with pytest.raises(PermissionError):
         move_many(requests, sender=WalletService)
     assert snapshot() == before

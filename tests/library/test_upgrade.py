@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
-from django.db import connection, connections
+from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from dj_wallet.exceptions import WalletFrozen
@@ -15,46 +15,48 @@ from dj_wallet.ledger.models import Account, Asset
 from dj_wallet.models import Transaction, Transfer, Wallet
 from dj_wallet.services import WalletService
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 OLD = [("dj_wallet", "0001_initial"), ("contenttypes", "0002_remove_content_type_name")]
-ALIAS = "upgraded"
 
 
 @contextmanager
-def another_database(folder) -> Iterator[str]:
-    """An empty database, known to Django under an alias until the end."""
-    name = "wallet_upgraded" if connection.vendor == "postgresql" else folder / "upgraded.sqlite3"
+def another_database(folder) -> Iterator[None]:
+    """Have Django use an empty database instead of the tests', until the end."""
+    own = connection.settings_dict["NAME"]
+    new = "wallet_upgraded" if connection.vendor == "postgresql" else folder / "upgraded.sqlite3"
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name}")
-    connections.databases[ALIAS] = {**connection.settings_dict, "NAME": name}
+            cursor.execute(f"DROP DATABASE IF EXISTS {new}")
+            cursor.execute(f"CREATE DATABASE {new}")
+    use_database(new)
     try:
-        yield ALIAS
+        yield
     finally:
-        connections[ALIAS].close()
-        del connections[ALIAS]
-        del connections.databases[ALIAS]
-        ContentType.objects.clear_cache()
+        use_database(own)
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
-                cursor.execute(f"DROP DATABASE {name}")
+                cursor.execute(f"DROP DATABASE {new}")
+        connection.close()
+
+
+def use_database(name):
+    connection.close()
+    connection.settings_dict["NAME"] = name
+    ContentType.objects.clear_cache()
 
 
 class OldRelease:
     """The tables of release 0.1.0 and what its users wrote into them."""
 
-    def __init__(self, alias):
-        self.alias = alias
-        executor = MigrationExecutor(connections[alias])
+    def __init__(self):
+        executor = MigrationExecutor(connection)
         executor.migrate(OLD)
         self.apps = executor.loader.project_state(OLD).apps
-        types = self.apps.get_model("contenttypes", "ContentType").objects.using(alias)
+        types = self.apps.get_model("contenttypes", "ContentType").objects
         self.person_type = types.create(app_label="testapp", model="person")
         self.wallet_type = types.create(app_label="dj_wallet", model="wallet")
 
     def create(self, model, **values):
-        return self.apps.get_model("dj_wallet", model).objects.using(self.alias).create(**values)
+        return self.apps.get_model("dj_wallet", model).objects.create(**values)
 
     def wallet(self, holder_id, balance, **values):
         return self.create(
@@ -77,20 +79,14 @@ class OldRelease:
         )
 
     def upgrade(self):
-        executor = MigrationExecutor(connections[self.alias])
-        executor.migrate(
-            [key for key in executor.loader.graph.leaf_nodes() if key[0] == "dj_wallet"]
-        )
+        executor = MigrationExecutor(connection)
+        executor.migrate(executor.loader.graph.leaf_nodes())
 
 
 @pytest.fixture
-def old(tmp_path):
-    with another_database(tmp_path) as alias:
-        yield OldRelease(alias)
-
-
-def wallets():
-    return Wallet.objects.using(ALIAS)
+def old(tmp_path, django_db_setup, django_db_blocker):
+    with django_db_blocker.unblock(), another_database(tmp_path):
+        yield OldRelease()
 
 
 def test_wallets_keep_number_balance_and_everything_else(old):
@@ -99,7 +95,7 @@ def test_wallets_keep_number_balance_and_everything_else(old):
     third = old.wallet(2_000_000_000, "1E+50", meta={})
     old.upgrade()
     for before in (first, second, third):
-        after = wallets().get(pk=before.pk)
+        after = Wallet.objects.get(pk=before.pk)
         assert after.balance == before.balance
         assert (after.slug, after.uuid, after.meta) == (before.slug, before.uuid, before.meta)
         assert after.holder_id == before.holder_id
@@ -107,8 +103,8 @@ def test_wallets_keep_number_balance_and_everything_else(old):
         assert (after.is_frozen, after.frozen_reason) == (before.is_frozen, before.frozen_reason)
         assert after.created_at == before.created_at
         assert (after.locked_balance, after.pending_balance, after.decimal_places) == (0, 0, 8)
-    assert [wallet.asset_id for wallet in wallets().order_by("pk")] == ["EUR", "USD", "USD"]
-    assert wallets().filter(holder_id=7).get().pk == first.pk
+    assert [wallet.asset_id for wallet in Wallet.objects.order_by("pk")] == ["EUR", "USD", "USD"]
+    assert Wallet.objects.filter(holder_id=7).get().pk == first.pk
 
 
 def test_records_keep_number_amount_and_everything_else(old):
@@ -128,12 +124,12 @@ def test_records_keep_number_amount_and_everything_else(old):
     )
     old.upgrade()
     for before in (deposit, pending, sent, received):
-        after = Transaction.objects.using(ALIAS).get(pk=before.pk)
+        after = Transaction.objects.get(pk=before.pk)
         for name in ("uuid", "type", "amount", "status", "confirmed", "meta", "created_at"):
             assert getattr(after, name) == getattr(before, name)
         assert (after.wallet_id, after.payable_id) == (before.wallet_id, before.wallet_id)
         assert (after.entry_id, after.idempotency_key) == (None, None)
-    after = Transfer.objects.using(ALIAS).get(pk=transfer.pk)
+    after = Transfer.objects.get(pk=transfer.pk)
     assert (after.status, after.uuid, after.fee) == ("gift", transfer.uuid, 0)
     assert (after.withdraw_id, after.deposit_id) == (sent.pk, received.pk)
     assert (after.from_id, after.to_id) == (one.pk, other.pk)
@@ -144,44 +140,44 @@ def test_the_verbs_work_on_what_was_there(old):
     frozen = old.wallet(9, "10", is_frozen=True).pk
     pending = old.transaction(old.wallet(10, "10"), "withdraw", "3", status="pending").pk
     old.upgrade()
-    one, other = (wallets().get(pk=number) for number in numbers)
+    one, other = (Wallet.objects.get(pk=number) for number in numbers)
     one.deposit("0.5")
     one.transfer(other, 4)
-    assert [wallets().get(pk=number).balance for number in numbers] == [Decimal("6.5"), 14]
+    assert [Wallet.objects.get(pk=number).balance for number in numbers] == [Decimal("6.5"), 14]
     with pytest.raises(WalletFrozen):
-        wallets().get(pk=frozen).deposit(1)
-    done = WalletService.confirm_transaction(Transaction.objects.using(ALIAS).get(pk=pending))
-    assert wallets().get(pk=done.wallet_id).balance == 7
+        Wallet.objects.get(pk=frozen).deposit(1)
+    done = WalletService.confirm_transaction(Transaction.objects.get(pk=pending))
+    assert Wallet.objects.get(pk=done.wallet_id).balance == 7
 
 
 def test_new_accounts_get_new_numbers(old):
     numbers = [old.wallet(holder, "10").pk for holder in range(1, 6)]
     old.upgrade()
-    wallets().get(pk=numbers[0]).deposit(1)
+    Wallet.objects.get(pk=numbers[0]).deposit(1)
     new = Wallet(holder_type_id=old.person_type.pk, holder_id=99, slug="new")
-    new.save(using=ALIAS)
+    new.save()
     assert new.pk > max(numbers)
-    assert Account.objects.using(ALIAS).count() == 7
+    assert Account.objects.count() == 7
 
 
 def test_a_currency_that_was_written_anyhow_becomes_an_asset(old):
     for number, meta in enumerate(({"currency": ""}, {"currency": None}, {"currency": "x" * 40})):
         old.wallet(number + 1, "0", meta=meta)
     old.upgrade()
-    assert sorted(Asset.objects.using(ALIAS).values_list("code", flat=True)) == ["USD", "x" * 32]
+    assert sorted(Asset.objects.values_list("code", flat=True)) == ["USD", "x" * 32]
 
 
 def test_a_record_of_no_amount_does_not_stop_the_upgrade(old):
     """Release 0.1.0 rounded a deposit of 1E-9 to zero and recorded that."""
     record = old.transaction(old.wallet(7, "0"), "deposit", "0")
     old.upgrade()
-    assert Transaction.objects.using(ALIAS).get(pk=record.pk).amount == 0
+    assert Transaction.objects.get(pk=record.pk).amount == 0
 
 
 def test_a_new_database_needs_no_old_rows(old):
     old.upgrade()
-    assert wallets().count() == 0
+    assert Wallet.objects.count() == 0
     wallet = Wallet(holder_type_id=old.person_type.pk, holder_id=1, uuid=uuid.uuid4())
-    wallet.save(using=ALIAS)
+    wallet.save()
     WalletService.deposit(wallet, 5)
-    assert wallets().get().balance == 5
+    assert Wallet.objects.get().balance == 5

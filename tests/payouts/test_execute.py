@@ -12,12 +12,15 @@ from django.db import connection
 from django.utils import timezone
 
 from dj_wallet.ledger.accounts import system_account
+from dj_wallet.ledger.audit import audit_ledger
+from dj_wallet.ledger.errors import TransactionAlreadyProcessed
 from dj_wallet.ledger.models import Posting
 from dj_wallet.ledger.queries import get_balance
 from dj_wallet.models import Transaction, Wallet
 from dj_wallet.payouts import tasks
 from dj_wallet.payouts.models import Payout
 from dj_wallet.payouts.services import execute_payout, recover_lapsed_payouts, schedule_payout
+from dj_wallet.services.common import WalletService
 from dj_wallet.signals import transaction_confirmed
 from tests.payouts.conftest import reply
 from tests.payouts.test_bank import FAILED, SUCCESS
@@ -336,3 +339,27 @@ def at_once(calls: list[Callable[[], Any]]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+@pytest.mark.parametrize(
+    "by_hand", [WalletService.confirm_transaction, WalletService.reject_transaction]
+)
+def test_nobody_else_confirms_or_rejects_the_transaction_of_a_payout(payout, by_hand, snapshot):
+    before = snapshot()
+    with pytest.raises(TransactionAlreadyProcessed):
+        by_hand(payout.transaction)
+    assert snapshot() == before
+    payout.transaction.refresh_from_db()
+    assert payout.transaction.status == "pending"
+
+
+def test_the_audit_finds_pending_money_that_no_payout_explains(payout, no_bank):
+    execute_payout(payout.pk)
+    assert look(payout) == ("pending", "pending", 70, 30)
+    assert audit_ledger().is_clean
+    Payout.objects.filter(pk=payout.pk).update(status="settled")
+    (problem,) = audit_ledger().problems
+    assert (problem.code, problem.account_id) == (
+        "pending_without_payout",
+        payout.transaction.wallet_id,
+    )

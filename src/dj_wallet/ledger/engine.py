@@ -180,7 +180,7 @@ def find_malformation(entry: Entry) -> WalletException | None:
     return None
 
 
-def find_key_malformation(key: str | None) -> MovementInvalid | None:
+def find_key_malformation(key: str | None) -> WalletException | None:
     """Return what is wrong with an idempotency key, or None."""
     if key is None or (isinstance(key, str) and is_storable(key, MAX_KEY_LENGTH, minimum=1)):
         return None

@@ -287,6 +287,14 @@ class Migration(migrations.Migration):
             "idempotency_key",
             models.CharField(editable=False, max_length=255, null=True),
         ),
+        migrations.AddField(
+            "transaction",
+            "counterpart",
+            models.CharField(blank=True, default="", editable=False, max_length=64),
+        ),
+        migrations.AddField(
+            "transaction", "allow_overdraft", models.BooleanField(default=False, editable=False)
+        ),
         migrations.AlterField("transaction", "amount", MoneyField()),
         migrations.AlterField(
             "transaction", "payable_id", HolderKeyField(type_field="payable_type")
@@ -311,7 +319,8 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             "transaction",
             models.CheckConstraint(
-                condition=Q(amount__gt=0), name="dj_wallet_transaction_amount_positive"
+                condition=Q(amount__gt=0) | Q(amount=0, entry_id__isnull=True),
+                name="dj_wallet_transaction_amount_positive",
             ),
         ),
         migrations.AddConstraint("transaction", make_idempotency_constraint("transaction")),

@@ -8,3 +8,14 @@ class PayoutsConfig(AppConfig):
     label = "dj_wallet_payouts"
     verbose_name = "Bank payouts"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from dj_wallet.ledger.audit import CHECKS
+        from dj_wallet.services.common import PENDING_GUARDS
+
+        from .audit import check_pending_balances
+        from .services import refuse_other_hands
+
+        if refuse_other_hands not in PENDING_GUARDS:
+            PENDING_GUARDS.append(refuse_other_hands)
+            CHECKS.append(check_pending_balances)

@@ -24,7 +24,12 @@ from django.utils import timezone
 
 from dj_wallet import signals
 from dj_wallet.ledger.engine import Bucket, Entry, Kind, Movement, Posted
-from dj_wallet.ledger.errors import MovementInvalid, WalletException, WalletFrozen
+from dj_wallet.ledger.errors import (
+    MovementInvalid,
+    TransactionAlreadyProcessed,
+    WalletException,
+    WalletFrozen,
+)
 from dj_wallet.ledger.money import to_minor_units
 from dj_wallet.ledger.post import post_one, run_in_transaction
 from dj_wallet.models import Transaction, Wallet
@@ -105,6 +110,15 @@ def recover_lapsed_payouts() -> None:
     )
     if unknown:
         logger.error("%d payouts are unknown: their worker died after the bank was called", unknown)
+
+
+def refuse_other_hands(record: Transaction) -> None:
+    """Let nobody else confirm or reject the transaction of a payout: the bank may be paying it.
+
+    :raises TransactionAlreadyProcessed: it has a payout
+    """
+    if Payout.objects.filter(transaction=record).exists():
+        raise TransactionAlreadyProcessed("Transaction is already in the hands of its payout.")
 
 
 def _check_same_payout(record: Transaction, scheduled_for: datetime | None) -> Transaction:

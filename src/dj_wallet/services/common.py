@@ -1,6 +1,6 @@
 """Deposits and withdrawals of one wallet."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from django.db import router
@@ -29,6 +29,10 @@ from .movements import (
     run_with_keys,
     update_balances,
 )
+
+# Apps that move the money of a pending transaction themselves add a function that raises
+# TransactionAlreadyProcessed for theirs: nobody else may confirm or reject it.
+PENDING_GUARDS: list[Callable[[Transaction], None]] = []
 
 
 class WalletService:
@@ -127,16 +131,7 @@ class WalletService:
         def confirm() -> Transaction:
             locked = lock_pending(txn, using, "confirm")
             wallet = locked.wallet
-            is_deposit = locked.type == AbstractTransaction.TYPE_DEPOSIT
-            entry = Entry(
-                Kind.DEPOSIT if is_deposit else Kind.WITHDRAWAL,
-                (
-                    Movement(OUTSIDE, wallet.pk, locked.amount, wallet.asset_id)
-                    if is_deposit
-                    else Movement(wallet.pk, OUTSIDE, locked.amount, wallet.asset_id),
-                ),
-                f"transaction:{locked.uuid}",
-            )
+            entry = _build_confirmation(locked)
             posted = post_one(entry, using=using)
             if posted.replayed:  # our key, used by somebody else
                 raise refuse_other_use(entry.idempotency_key)
@@ -222,6 +217,10 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
             idempotency_key=key,
             status=AbstractTransaction.STATUS_PENDING,
         )
+        txn.counterpart = next(
+            side for side in (request.source, request.destination) if isinstance(side, str)
+        )
+        txn.allow_overdraft = request.allow_overdraft
         insert_records([txn], using)
         signals.transaction_created.send(sender, transaction=txn)
         return txn
@@ -229,10 +228,28 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
     return run_with_keys(record, using=using)
 
 
+def _build_confirmation(pending: Transaction) -> Entry:
+    """Return the entry that a pending record was asked for."""
+    wallet = pending.wallet
+    counterpart = pending.counterpart or OUTSIDE
+    if pending.type == AbstractTransaction.TYPE_DEPOSIT:
+        kind, movement = (
+            Kind.DEPOSIT,
+            Movement(counterpart, wallet.pk, pending.amount, wallet.asset_id),
+        )
+    else:
+        kind, movement = (
+            Kind.WITHDRAWAL,
+            Movement(wallet.pk, counterpart, pending.amount, wallet.asset_id),
+        )
+    key = f"transaction:{pending.uuid}"
+    return Entry(kind, (movement,), key, allow_overdraft=pending.allow_overdraft)
+
+
 def lock_pending(txn: Transaction, using: str, step: str) -> Transaction:
     """Return the transaction, locked and fresh.
 
-    :raises TransactionAlreadyProcessed: it is not pending
+    :raises TransactionAlreadyProcessed: it is not pending, or in the hands of another app
     """
     locked = (
         Transaction.objects.using(using)
@@ -240,6 +257,8 @@ def lock_pending(txn: Transaction, using: str, step: str) -> Transaction:
         .select_related("wallet")
         .get(pk=txn.pk)
     )
+    for guard in PENDING_GUARDS:
+        guard(locked)
     if not locked.is_pending:
         raise TransactionAlreadyProcessed(f"Transaction is already {locked.status}, cannot {step}.")
     return locked
