@@ -152,6 +152,7 @@ class AbstractTransaction(models.Model):
     )
     # Written by name, or by `save()` if the caller changed them: a stale object leaves them alone.
     STATUS_COLUMNS = ("status", "confirmed")
+    _known_status: tuple[Any, ...] | None = None
 
     payable_type = models.ForeignKey(
         ContentType,
@@ -201,9 +202,15 @@ class AbstractTransaction(models.Model):
         indicator = "" if self.status == self.STATUS_COMPLETED else f" [{self.status.upper()}]"
         return f"{self.type} {self.amount}{indicator}"
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._known_status = self._read_status()
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        record = super().from_db(*args, **kwargs)
+        record.remember_status()
+        return record
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        super().refresh_from_db(*args, **kwargs)
+        self.remember_status()
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the record; what it says about the money is written once and later changes to it are ignored."""
@@ -222,6 +229,10 @@ class AbstractTransaction(models.Model):
                 {*self.IMMUTABLE_COLUMNS, "entry_id", *(self.STATUS_COLUMNS if unchanged else ())},
             )
         super().save(*args, **kwargs)
+        self.remember_status()
+
+    def remember_status(self) -> None:
+        """Note what the database says, so that an ordinary save writes the status only if it was changed here."""
         self._known_status = self._read_status()
 
     def _read_status(self) -> tuple[Any, ...]:

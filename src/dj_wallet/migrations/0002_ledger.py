@@ -399,10 +399,17 @@ class Migration(migrations.Migration):
         LEDGER_ENTRY,
         InstallSQL(
             ["postgresql"],
-            ["fillfactor", "take_back", "post_one", "post_batch", "append_only_postgresql"],
+            [
+                "fillfactor",
+                "take_back",
+                "post_one",
+                "post_recorded",
+                "post_batch",
+                "append_only_postgresql",
+            ],
             "drop trigger dj_wallet_account_stays on dj_wallet_account;"
             " drop trigger dj_wallet_posting_append_only on dj_wallet_posting;"
-            " drop function dj_wallet_refuse_change, dj_wallet_post_batch, dj_wallet_post_one, dj_wallet_take_back;"
+            " drop function dj_wallet_refuse_change, dj_wallet_post_batch, dj_wallet_post_recorded, dj_wallet_post_one, dj_wallet_take_back;"
             " alter table dj_wallet_account reset (fillfactor)",
         ),
         InstallSQL(

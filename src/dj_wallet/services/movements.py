@@ -5,7 +5,7 @@ Every deposit, withdrawal and transfer, single or in bulk, comes through `move_m
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, connections, router
@@ -18,8 +18,10 @@ from dj_wallet.ledger.errors import IdempotencyConflict, WalletException
 from dj_wallet.ledger.models import BALANCE_COLUMNS, Posting
 from dj_wallet.ledger.money import parse_amount, trim
 from dj_wallet.ledger.post import post, run_in_transaction
-from dj_wallet.ledger.records import insert_records, post_with_records
-from dj_wallet.models import Transaction, Transfer, Wallet
+from dj_wallet.ledger.records import build_record, insert_records
+from dj_wallet.models import Transaction, Transfer
+
+from .recorded import post_with_records
 
 OUTSIDE: Final = "external:cash"
 
@@ -252,32 +254,40 @@ def build_transaction(
     status: str = AbstractTransaction.STATUS_COMPLETED,
 ) -> Transaction:
     """Return an unsaved record of a deposit into, or a withdrawal from, the wallet."""
-    return Transaction(
-        payable_type_id=ContentType.objects.get_for_model(wallet).pk,
-        payable_id=wallet.pk,
-        wallet=cast(Wallet, wallet),
-        type=type_,
-        amount=amount,
-        confirmed=status == AbstractTransaction.STATUS_COMPLETED,
-        status=status,
-        entry_id=entry_id,
-        idempotency_key=idempotency_key,
-        meta=dict(meta or {}),
+    record = build_record(
+        Transaction,
+        {
+            "payable_type_id": ContentType.objects.get_for_model(wallet).pk,
+            "payable_id": wallet.pk,
+            "wallet_id": wallet.pk,
+            "type": type_,
+            "amount": amount,
+            "confirmed": status == AbstractTransaction.STATUS_COMPLETED,
+            "status": status,
+            "entry_id": entry_id,
+            "idempotency_key": idempotency_key,
+            "meta": dict(meta or {}),
+        },
+        {"wallet": wallet},
     )
+    record.remember_status()
+    return record
 
 
 def _build_transfer(request: Request, transactions: Sequence[Transaction]) -> Transfer:
     withdraw, deposit = transactions
-    return Transfer(
-        from_type_id=withdraw.payable_type_id,
-        from_id=withdraw.payable_id,
-        to_type_id=deposit.payable_type_id,
-        to_id=deposit.payable_id,
-        status=request.transfer_status,
-        withdraw=withdraw,
-        deposit=deposit,
-        entry_id=withdraw.entry_id,
-        idempotency_key=request.idempotency_key,
+    return build_record(
+        Transfer,
+        {
+            "from_type_id": withdraw.payable_type_id,
+            "from_id": withdraw.payable_id,
+            "to_type_id": deposit.payable_type_id,
+            "to_id": deposit.payable_id,
+            "status": request.transfer_status,
+            "entry_id": withdraw.entry_id,
+            "idempotency_key": request.idempotency_key,
+        },
+        {"withdraw": withdraw, "deposit": deposit},
     )
 
 

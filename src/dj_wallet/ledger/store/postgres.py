@@ -23,11 +23,11 @@ from dj_wallet.ledger.money import EXACT, ZERO
 
 from .generic import GenericStore
 
-POST_ONE_CALL: Final = (
-    "dj_wallet_post_one(%s, %s, %s::numeric, %s::integer, %s::bigint, %s, %s::integer, %s::bigint, %s,"
-    " %s::integer, %s::boolean, %s::boolean, %s, %s, %s, %s::uuid, %s::timestamptz)"
+POST_ONE_PARAMETERS: Final = (
+    "%s, %s, %s::numeric, %s::integer, %s::bigint, %s, %s::integer, %s::bigint, %s, %s::integer,"
+    " %s::boolean, %s::boolean, %s, %s, %s, %s::uuid, %s::timestamptz"
 )
-POST_ONE: Final = f"SELECT * FROM {POST_ONE_CALL}"
+POST_ONE: Final = f"SELECT * FROM dj_wallet_post_one({POST_ONE_PARAMETERS})"
 BATCH_TYPES: Final = (
     *("bigint", "text", "integer", "integer", "boolean"),
     *("numeric", "numeric", "numeric", "numeric", "numeric", "numeric"),
