@@ -14,8 +14,9 @@ help: ## list the targets
 run: $(VENV)/service ## run everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/wallet up
 
-test: $(VENV)/dev ## run the tests; TEST_ARGS goes to pytest
+test: $(VENV)/dev ## run the tests, on PostgreSQL and the library on SQLite too; TEST_ARGS goes to pytest
 	$(BIN)/python -m pytest $(TEST_ARGS)
+	$(BIN)/python -m pytest --ds=tests.settings_sqlite tests/ledger tests/library
 
 check: $(VENV)/dev ## format, lint, types, dependency directions, migrations, spelling
 	$(BIN)/ruff format --check .
@@ -40,7 +41,7 @@ lock: $(VENV)/created ## remake the lock files from pyproject.toml
 	compile --extra service --extra sandbox --group dev --output-file requirements/dev.txt
 
 clean: ## remove the environment and caches, not the wallets in .wallet
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache bench/out
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache bench/out bench/.venv-peers
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Debian ships python3 without ensurepip unless python3-venv is installed: then pip installs from outside.

@@ -226,17 +226,18 @@ def raw_posting(number, entry_id, source, destination, balances, versions, at=No
 
 
 def test_an_entry_between_whose_postings_another_came_does_not_count_the_other(wallet):
-    """Entry 1000 is posted as 1000 and 1002 by one session, entry 1001 in between by another."""
+    """An entry is posted as `at` and `at + 2` by one session, another in between by a second."""
     deposit(wallet, 1)
+    at = Posting.objects.latest("pk").pk + 1000
     other = make_wallet(Role(), slug="other")
     bank = find_system()
-    raw_posting(1000, 1000, bank, other.pk, (None, 1), (None, 1))
-    raw_posting(1001, 1001, bank, wallet.pk, (None, 2), (None, 2))
-    raw_posting(1002, 1000, bank, other.pk, (None, 2), (None, 2))
-    assert get_balance(wallet.pk, as_of=1000) == 1
-    assert get_balance(other.pk, as_of=1000) == 2
-    assert get_balance(bank, as_of=1000) == -3
-    assert get_balance(bank, as_of=1001) == -4
+    raw_posting(at, at, bank, other.pk, (None, 1), (None, 1))
+    raw_posting(at + 1, at + 1, bank, wallet.pk, (None, 2), (None, 2))
+    raw_posting(at + 2, at, bank, other.pk, (None, 2), (None, 2))
+    assert get_balance(wallet.pk, as_of=at) == 1
+    assert get_balance(other.pk, as_of=at) == 2
+    assert get_balance(bank, as_of=at) == -3
+    assert get_balance(bank, as_of=at + 1) == -4
 
 
 # Statements

@@ -353,13 +353,13 @@ def test_nobody_else_confirms_or_rejects_the_transaction_of_a_payout(payout, by_
     assert payout.transaction.status == "pending"
 
 
-def test_the_audit_finds_pending_money_that_no_payout_explains(payout, no_bank):
+def test_the_audit_finds_held_money_that_no_open_payout_explains(payout, no_bank):
     execute_payout(payout.pk)
     assert look(payout) == ("pending", "pending", 70, 30)
     assert audit_ledger().is_clean
     Payout.objects.filter(pk=payout.pk).update(status="settled")
     (problem,) = audit_ledger().problems
     assert (problem.code, problem.account_id) == (
-        "pending_without_payout",
+        "payout_hold_mismatch",
         payout.transaction.wallet_id,
     )

@@ -21,7 +21,7 @@ from .errors import (
     WalletException,
     WalletFrozen,
 )
-from .money import EXACT, MAX_DECIMAL_PLACES, MAX_INTEGER_DIGITS
+from .money import EXACT, MAX_DECIMAL_PLACES, MAX_INTEGER_DIGITS, trim
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -357,7 +357,7 @@ def _check_funds(entry: Entry, movement: Movement, source: AccountState) -> None
         spendable = held
     if spendable < movement.amount:
         raise InsufficientFunds(
-            f"Insufficient funds. Balance: {held:f}, Required: {movement.amount:f}"
+            f"Insufficient funds. Balance: {trim(held):f}, Required: {movement.amount:f}"
         )
 
 

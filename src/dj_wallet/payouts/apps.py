@@ -13,9 +13,9 @@ class PayoutsConfig(AppConfig):
         from dj_wallet.ledger.audit import CHECKS
         from dj_wallet.services.common import PENDING_GUARDS
 
-        from .audit import check_pending_balances
+        from .audit import check_held_money
         from .services import refuse_other_hands
 
         if refuse_other_hands not in PENDING_GUARDS:
             PENDING_GUARDS.append(refuse_other_hands)
-            CHECKS.append(check_pending_balances)
+            CHECKS.append(check_held_money)

@@ -1,28 +1,43 @@
-"""Does the pending part of each wallet agree with its payouts? Registered when the app is ready."""
+"""Does the money that payouts hold agree with the payouts? Registered when the app is ready."""
 
 from collections.abc import Iterator
 from decimal import Decimal
 
 from dj_wallet.ledger.audit import Problem
-from dj_wallet.ledger.models import Account, Posting
+from dj_wallet.ledger.engine import Bucket
+from dj_wallet.ledger.models import LedgerEntry, Posting
 from dj_wallet.ledger.money import EXACT, ZERO
 
 from .models import Payout
 
 
-def check_pending_balances(alias: str) -> Iterator[Problem]:
-    """What a wallet has pending is what its open payouts hold."""
+def check_held_money(alias: str) -> Iterator[Problem]:
+    """What payouts brought into the pending part of a wallet and did not take out is held by its open payouts."""
+    expected, found = _sum_open_payouts(alias), _sum_postings(alias)
+    for account_id in sorted(expected.keys() | found.keys()):
+        held, posted = expected.get(account_id, ZERO), found.get(account_id, ZERO)
+        if held != posted:
+            yield Problem("payout_hold_mismatch", account_id, None, str(held), str(posted))
+
+
+def _sum_open_payouts(alias: str) -> dict[int, Decimal]:
+    """Return, by wallet, the amounts of payouts that hold money and have not ended."""
     ended = [Payout.Status.SETTLED, Payout.Status.FAILED]
     payouts = Payout.objects.using(alias).exclude(status__in=ended).select_related("transaction")
-    open_payouts = {f"payout:{payout.uuid}:hold": payout.transaction for payout in payouts}
-    held: dict[int, Decimal] = {}
-    holds = Posting.objects.using(alias).filter(idempotency_key__in=list(open_payouts))
+    records = {f"payout:{payout.uuid}:hold": payout.transaction for payout in payouts}
+    holds = Posting.objects.using(alias).filter(idempotency_key__in=list(records))
+    totals: dict[int, Decimal] = {}
     for key in holds.values_list("idempotency_key", flat=True):
-        record = open_payouts[str(key)]
-        held[record.wallet_id] = EXACT.add(held.get(record.wallet_id, ZERO), record.amount)
-    accounts = Account.objects.using(alias).exclude(pending_balance=0)
-    pending = dict(accounts.values_list("pk", "pending_balance"))
-    for account_id in sorted(held.keys() | pending.keys()):
-        expected, found = held.get(account_id, ZERO), pending.get(account_id, ZERO)
-        if expected != found:
-            yield Problem("pending_without_payout", account_id, None, str(expected), str(found))
+        record = records[str(key)]
+        totals[record.wallet_id] = EXACT.add(totals.get(record.wallet_id, ZERO), record.amount)
+    return totals
+
+
+def _sum_postings(alias: str) -> dict[int, Decimal]:
+    """Return, by wallet, what the postings of payouts left in the pending part."""
+    lines = LedgerEntry.objects.using(alias).filter(reference_type="payout", bucket=Bucket.PENDING)
+    totals: dict[int, Decimal] = {}
+    for account_id, debit, credit in lines.values_list("account_id", "debit", "credit").iterator():
+        change = EXACT.subtract(credit, debit)
+        totals[account_id] = EXACT.add(totals.get(account_id, ZERO), change)
+    return totals
