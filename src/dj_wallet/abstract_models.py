@@ -202,16 +202,6 @@ class AbstractTransaction(models.Model):
         indicator = "" if self.status == self.STATUS_COMPLETED else f" [{self.status.upper()}]"
         return f"{self.type} {self.amount}{indicator}"
 
-    @classmethod
-    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
-        record = super().from_db(*args, **kwargs)
-        record.remember_status()
-        return record
-
-    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
-        super().refresh_from_db(*args, **kwargs)
-        self.remember_status()
-
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the record; what it says about the money is written once and later changes to it are ignored."""
         named = kwargs.get("update_fields")
@@ -229,6 +219,16 @@ class AbstractTransaction(models.Model):
                 {*self.IMMUTABLE_COLUMNS, "entry_id", *(self.STATUS_COLUMNS if unchanged else ())},
             )
         super().save(*args, **kwargs)
+        self.remember_status()
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        record = super().from_db(*args, **kwargs)
+        record.remember_status()
+        return record
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        super().refresh_from_db(*args, **kwargs)
         self.remember_status()
 
     def remember_status(self) -> None:

@@ -162,7 +162,7 @@ def assert_as_the_engine_says(batches, door):
 
 
 @every_door
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(batches=st.lists(BATCHES, min_size=1, max_size=3))
 def test_every_batch_ends_as_the_engine_decides(door, batches):
     with undone():

@@ -146,7 +146,7 @@ HISTORY = st.lists(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(HISTORY)
 def test_the_past_is_what_a_replay_of_the_postings_says(history):
     with undone():
@@ -356,9 +356,8 @@ def test_books_of_numbers_that_floats_would_round_balance(wallet):
     assert list_trial_balances() == [("USD", Decimal(1), Decimal(-1))]
 
 
+@pytest.mark.postgres
 def test_the_most_money_there_can_be_is_added_exactly():
-    if connection.vendor == "sqlite":
-        pytest.skip("SQLite keeps 15 digits")
     wallets = [make_wallet(Role(), slug=f"w{number}") for number in range(3)]
     for wallet in wallets:
         deposit(wallet, "9" * 61 + ".01")
