@@ -8,7 +8,9 @@ from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from dj_wallet.ledger.engine import Entry, Kind, Movement
+from dj_wallet.ledger.accounts import ensure_asset, system_account
+from dj_wallet.ledger.audit import audit_ledger
+from dj_wallet.ledger.engine import Entry, Kind, Movement, Posted
 from dj_wallet.ledger.errors import (
     AccountNotFound,
     IdempotencyConflict,
@@ -18,6 +20,7 @@ from dj_wallet.ledger.errors import (
 )
 from dj_wallet.ledger.models import Account, EntryMeta, Posting
 from dj_wallet.ledger.post import group_commit, post, post_one, run_in_transaction
+from dj_wallet.ledger.queries import get_balance
 from dj_wallet.models import Transaction, Transfer
 from dj_wallet.services import TransferService, WalletService
 from dj_wallet.services.movements import Request, move_many
@@ -438,3 +441,29 @@ def test_a_used_up_wallet_can_be_filled_again():
     post_one(transfer_entry(wallet, BANK, 100))
     fund(wallet, 3)
     assert balance_of(wallet) == 3
+
+
+@pytest.mark.postgres
+def test_a_batch_on_a_small_table_with_assets_against_the_order_of_accounts_is_posted():
+    """The planner liked the index on assets, which visits the accounts in another order."""
+    wallets = []
+    for asset in ("ZZZ", "AAA"):
+        ensure_asset(asset, decimal_places=2)
+        wallets.append(make_wallet(Role(asset=asset), slug=f"small-{len(wallets)}"))
+    entries = [
+        Entry(
+            Kind.DEPOSIT,
+            (Movement("external:bank", wallet.pk, Decimal(number + 1), wallet.asset_id),),
+        )
+        for number, wallet in enumerate(wallets)
+    ]
+    for wallet in wallets:
+        system_account("external:bank", wallet.asset_id)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE dj_wallet_account")
+    with CaptureQueriesContext(connection) as queries:
+        outcomes = post(entries)
+    assert all(isinstance(outcome, Posted) for outcome in outcomes)
+    assert len(queries) == 1
+    assert [get_balance(wallet.pk) for wallet in wallets] == [1, 2]
+    assert audit_ledger().is_clean

@@ -179,7 +179,7 @@ ENTRIES = st.builds(
     ),
     idempotency_key=KEYS,
     reference_type=st.sampled_from(["", "order"]),
-    reference_id=st.sampled_from(["", "", "", "7", 'quo"te\\{},NULL', "r" * 256]),
+    reference_id=st.sampled_from(["", "", "", "7", 'quo"ted\\{},NULL', "r" * 256]),
     allow_overdraft=st.sampled_from([False, False, True]),
     allow_frozen=st.sampled_from([False, False, True]),
 )

@@ -12,8 +12,9 @@
 -- An array whose elements are all the same may be cut short: assets, flags and kinds after the first element, buckets (0),
 -- references (''), keys and times (NULL) and p_first (every posting its own entry) altogether.
 --
--- The planner is left one plan, a nested loop from the given accounts to the index of theirs: the update visits them
--- in id order, so that batches do not deadlock, and it does not depend on statistics, which a new table lacks.
+-- The planner is led to one plan, a nested loop from the given accounts to the primary key: the update visits them in
+-- id order, so that batches do not deadlock, and it does not depend on statistics, which a new table lacks. Hence the
+-- settings, and the comparison of assets in a form that the index on assets cannot serve.
 create or replace function dj_wallet_post_batch(
     p_accounts bigint[], p_assets text[], p_scales integer[], p_touches integer[], p_mind_frozen boolean[],
     p_available numeric[], p_low_available numeric[], p_locked numeric[], p_low_locked numeric[],
@@ -58,7 +59,7 @@ begin
             p_available, p_low_available, p_locked, p_low_locked, p_pending, p_low_pending
         ) as x (id, asset, scale, touches, mind_frozen,
                 available, low_available, locked, low_locked, pending, low_pending)
-        where a.id = x.id and a.kind = 'wallet' and a.asset_id = coalesce(x.asset, p_assets[1])
+        where a.id = x.id and a.kind = 'wallet' and a.asset_id || '' = coalesce(x.asset, p_assets[1])
           and a.decimal_places >= x.scale and not (a.is_frozen and coalesce(x.mind_frozen, p_mind_frozen[1]))
           and (x.low_available is null or a.overdraft_limit is null
                or a.balance + x.low_available >= -a.overdraft_limit)
@@ -71,7 +72,15 @@ begin
     into v_updated, v_available, v_locked, v_pending, v_version
     from u;
     if coalesce(v_updated, '{}') <> p_accounts then
-        raise exception sqlstate 'DJW01';
+        -- Either an account is missing, or the planner visited them in another order after all.
+        select array_agg(o.id order by o.id), array_agg(o.available order by o.id), array_agg(o.locked order by o.id),
+               array_agg(o.pending order by o.id), array_agg(o.version order by o.id)
+        into v_updated, v_available, v_locked, v_pending, v_version
+        from unnest(v_updated, v_available, v_locked, v_pending, v_version)
+            as o (id, available, locked, pending, version);
+        if coalesce(v_updated, '{}') <> p_accounts then
+            raise exception sqlstate 'DJW01';
+        end if;
     end if;
 
     if cardinality(p_accounts) = 0 then
