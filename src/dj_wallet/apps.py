@@ -10,10 +10,11 @@ class DjangoWalletsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from .audit import check_transactions
+        from .audit import check_openings, check_transactions
         from .ledger.audit import CHECKS
         from .ledger.store import prepare_connection
 
         connection_created.connect(prepare_connection, dispatch_uid="dj_wallet.prepare_connection")
-        if check_transactions not in CHECKS:
-            CHECKS.append(check_transactions)
+        CHECKS.extend(
+            check for check in (check_transactions, check_openings) if check not in CHECKS
+        )
