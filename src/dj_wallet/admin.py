@@ -7,6 +7,7 @@ adjusting the permission `dj_wallet.adjust_wallet`.
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .abstract_models import AbstractWallet
@@ -50,7 +52,7 @@ class ReadOnlyAdmin(ModelAdmin):
 
     list_per_page = 50
     show_full_result_count = False
-    actions: ClassVar[Any] = ["export_csv"]
+    actions = ["export_csv"]
     export_columns: ClassVar[tuple[Column, ...]] = ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -107,8 +109,9 @@ def name_holders_of(list_wallets: Callable[[Any], list[AbstractWallet]], base: t
     class NamingChangeList(base):  # type: ignore[misc]
         def get_results(self, request: HttpRequest) -> None:
             super().get_results(request)
-            self.result_list = list(self.result_list)
-            name_holders(wallet for row in self.result_list for wallet in list_wallets(row))
+            rows = list(self.result_list)
+            self.result_list: Any = rows
+            name_holders(wallet for row in rows for wallet in list_wallets(row))
 
     return NamingChangeList
 
@@ -192,7 +195,7 @@ class WalletAdmin(ReadOnlyAdmin):
     search_fields = ("slug", "uuid", "holder_id")
     search_help_text = _("UUID, holder's id, slug or account number, exactly")
     ordering = ("-pk",)
-    actions: ClassVar[Any] = ["freeze_wallets", "unfreeze_wallets", "export_csv"]
+    actions = ["freeze_wallets", "unfreeze_wallets", "export_csv"]
     change_form_template = "admin/dj_wallet/wallet/change_form.html"
     fieldsets = (
         (None, {"fields": ("uuid", "account", "slug", "holder", "asset_code", "overdraft")}),
@@ -247,8 +250,8 @@ class WalletAdmin(ReadOnlyAdmin):
         return describe_holder(wallet)
 
     @admin.display(description=_("account"))
-    def account(self, wallet: AbstractWallet) -> int:
-        return wallet.pk
+    def account(self, wallet: AbstractWallet) -> str:
+        return str(wallet.pk)
 
     @admin.display(description=_("available"), ordering="balance")
     def available(self, wallet: AbstractWallet) -> str:
@@ -268,12 +271,12 @@ class WalletAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("state"), ordering="is_frozen")
     def state(self, wallet: AbstractWallet) -> str:
-        return _("frozen") if wallet.is_frozen else _("in use")
+        return gettext("frozen") if wallet.is_frozen else gettext("in use")
 
     @admin.display(description=_("overdraft limit"))
     def overdraft(self, wallet: AbstractWallet) -> str:
         if wallet.overdraft_limit is None:
-            return _("without limit")
+            return gettext("without limit")
         return format_amount(wallet.overdraft_limit, wallet.decimal_places)
 
     # Pages
@@ -315,7 +318,7 @@ class WalletAdmin(ReadOnlyAdmin):
             "can_adjust": self.has_adjust_permission(request),
             "urls": {verb: self._url(verb, wallet) for verb in ("freeze", "unfreeze", "adjust")},
         }
-        request.GET = _without(request.GET, "audit")  # type: ignore[assignment]
+        request.GET = _without(request.GET, "audit")
         return super().change_view(
             request, object_id, form_url, {**(extra_context or {}), "wallet_page": page}
         )
@@ -327,9 +330,7 @@ class WalletAdmin(ReadOnlyAdmin):
         return self._freeze_one(request, object_id, is_frozen=False)
 
     @admin.action(description=_("Freeze"), permissions=["freeze"])
-    def freeze_wallets(
-        self, request: HttpRequest, queryset: QuerySet[Any]
-    ) -> HttpResponse | None:
+    def freeze_wallets(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         return self._freeze_many(request, queryset, is_frozen=True)
 
     @admin.action(description=_("Unfreeze"), permissions=["freeze"])
@@ -338,9 +339,7 @@ class WalletAdmin(ReadOnlyAdmin):
     ) -> HttpResponse | None:
         return self._freeze_many(request, queryset, is_frozen=False)
 
-    def _freeze_one(
-        self, request: HttpRequest, object_id: int, *, is_frozen: bool
-    ) -> HttpResponse:
+    def _freeze_one(self, request: HttpRequest, object_id: int, *, is_frozen: bool) -> HttpResponse:
         if not self.has_freeze_permission(request):
             raise PermissionDenied
         wallet = self._get_wallet(request, object_id)
@@ -474,11 +473,11 @@ class WalletAdmin(ReadOnlyAdmin):
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
         return reverse(name, current_app=self.admin_site.name)
 
-    def _render(
-        self, request: HttpRequest, template: str, context: dict[str, Any]
-    ) -> HttpResponse:
+    def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
         return render(
-            request, template, {**self.admin_site.each_context(request), "opts": self.opts, **context}
+            request,
+            template,
+            {**self.admin_site.each_context(request), "opts": self.opts, **context},
         )
 
 
@@ -704,7 +703,7 @@ class PostingAdmin(LedgerAdmin):
     search_fields = ("idempotency_key",)
     ordering = ("-pk",)
     export_columns: ClassVar[tuple[Column, ...]] = tuple(
-        (name, lambda row, name=name: getattr(row, name))
+        (name, attrgetter(name))
         for name in (
             "id",
             "entry_id",
@@ -768,7 +767,7 @@ class LedgerEntryAdmin(LedgerAdmin):
     search_fields = ("idempotency_key",)
     ordering = ("-posting_id", "-id")
     export_columns: ClassVar[tuple[Column, ...]] = tuple(
-        (name, lambda row, name=name: getattr(row, name))
+        (name, attrgetter(name))
         for name in (
             "posting_id",
             "entry_id",

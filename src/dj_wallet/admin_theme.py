@@ -3,12 +3,18 @@
 Templates need none: both have the same blocks, and our pages bring their own few styles.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib import admin
 
-if TYPE_CHECKING or not apps.is_installed("unfold"):
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+
+    class UserForms:
+        """The forms of a user's pages."""
+
+elif not apps.is_installed("unfold"):
     ModelAdmin = admin.ModelAdmin
 
     class UserForms:

@@ -63,7 +63,13 @@ def check_openings(alias: str) -> Iterator[Problem]:
 def _sum_openings(entry_ids: Sequence[int], alias: str) -> dict[int, tuple[int, Decimal]]:
     """Return the wallet of each opening and what it brought there. The system account keeps no version."""
     sums: dict[int, tuple[int, Decimal]] = {}
-    columns = ("entry_id", "amount", "source_account_id", "destination_account_id", "source_version")
+    columns = (
+        "entry_id",
+        "amount",
+        "source_account_id",
+        "destination_account_id",
+        "source_version",
+    )
     for entry_id, amount, source, destination, version in (
         Posting.objects.using(alias).of_entries(entry_ids).values_list(*columns)
     ):

@@ -17,9 +17,7 @@ def sign_in(db):
             username=f"operator of {len(codenames)}", password="secret", is_staff=is_staff
         )
         user.user_permissions.set(
-            Permission.objects.filter(
-                content_type__app_label="dj_wallet", codename__in=codenames
-            )
+            Permission.objects.filter(content_type__app_label="dj_wallet", codename__in=codenames)
         )
         client = Client()
         client.force_login(user)

@@ -48,16 +48,14 @@ def test_a_list_of_fifty_rows_costs_as_many_queries_as_one_of_two(model, admin_c
 
 @pytest.mark.parametrize("model", LISTED)
 def test_only_staff_gets_in(model, client, sign_in, fill):
-    fill(1)
+    fill(2)
     for browser in (client, sign_in("view_wallet", is_staff=False)):
         answer = browser.get(url(model, "changelist"))
         assert (answer.status_code, "/login/" in answer["Location"]) == (302, True)
 
 
 @pytest.mark.parametrize("model", READ_ONLY)
-def test_nothing_that_money_touched_is_added_edited_or_deleted(
-    model, admin_client, fill, snapshot
-):
+def test_nothing_that_money_touched_is_added_edited_or_deleted(model, admin_client, fill, snapshot):
     fill(2)
     row = pick(model)
     before = snapshot()
@@ -78,7 +76,7 @@ def test_each_row_has_a_page(model, admin_client, fill):
 
 
 def test_an_asset_keeps_its_code_and_its_places(admin_client, fill):
-    fill(1)
+    fill(2)
     changed = {"code": "EUR", "name": "Euro", "kind": "points", "decimal_places": 0}
     admin_client.post(url(Asset, "change", "USD"), changed)
     asset = Asset.objects.get()
@@ -196,7 +194,10 @@ def test_viewers_see_no_actions_that_they_may_not_do(sign_in, alice):
     assert "/adjust/" not in page
     assert "/freeze/" not in page
     for verb in ("freeze", "unfreeze", "adjust"):
-        for answer in (viewer.get(url(Wallet, verb, wallet.pk)), viewer.post(url(Wallet, verb, wallet.pk))):
+        for answer in (
+            viewer.get(url(Wallet, verb, wallet.pk)),
+            viewer.post(url(Wallet, verb, wallet.pk)),
+        ):
             assert answer.status_code == 403
 
 

@@ -52,7 +52,9 @@ class Release010:
     def __init__(self, alias: str) -> None:
         self.alias = alias
         executor = MigrationExecutor(connections[alias])
-        executor.migrate([("contenttypes", "0002_remove_content_type_name"), ("dj_wallet", "0001_initial")])
+        executor.migrate(
+            [("contenttypes", "0002_remove_content_type_name"), ("dj_wallet", "0001_initial")]
+        )
         state = executor.loader.project_state([("dj_wallet", "0001_initial")])
         self.models = {
             name: state.apps.get_model("dj_wallet", name)

@@ -91,7 +91,10 @@ def test_each_wallet_with_a_balance_gets_one_opening_posting(old):
     for wallet, amount in ((alice, 70), (bob, 25)):
         posting = Posting.objects.using(old.alias).get(destination_account_id=wallet.pk)
         assert (posting.kind, posting.amount) == ("OPENING", amount)
-        assert (posting.source_account.code, posting.destination_balance_after) == ("opening", amount)
+        assert (posting.source_account.code, posting.destination_balance_after) == (
+            "opening",
+            amount,
+        )
         assert (posting.destination_version, posting.idempotency_key) == (
             1,
             f"opening:wallet:{wallet.pk}",
@@ -114,15 +117,11 @@ def test_balances_stay_and_the_books_balance(old):
 
 
 def test_records_point_at_the_opening_of_their_wallet(old):
-    alice, bob, carol, dave, eve = fill(old)
+    alice, *_, eve = fill(old)
     old.migrate()
     run(old, "--apply")
-    entries = {
-        key: pk
-        for key, pk in Posting.objects.using(old.alias)
-        .filter(idempotency_key__isnull=False)
-        .values_list("idempotency_key", "entry_id")
-    }
+    keyed = Posting.objects.using(old.alias).filter(idempotency_key__isnull=False)
+    entries = dict(keyed.values_list("idempotency_key", "entry_id"))
     moved = Transaction.objects.using(old.alias).exclude(status="pending")
     assert moved.count() == 9
     for transaction in moved:
@@ -206,7 +205,10 @@ def test_a_batch_costs_the_same_statements_whatever_its_size(old):
         raise KeyboardInterrupt
 
     for size in (1, 3, 30):  # the first creates the system account
-        with CaptureQueriesContext(connections[old.alias]) as batch, pytest.raises(KeyboardInterrupt):
+        with (
+            CaptureQueriesContext(connections[old.alias]) as batch,
+            pytest.raises(KeyboardInterrupt),
+        ):
             adopt_wallets(using=old.alias, batch_size=size, on_progress=stop)
         counts[size] = len(batch)
     assert counts[30] == counts[3]
@@ -274,6 +276,20 @@ def test_digits_that_sqlite_cut_off_are_reported_as_lost(old):
     old.deposit(wallet, "0.00000001")
     old.migrate()
     assert list_codes(old) == [("lost_digits", f"wallet {wallet.pk}", Decimal("-0.00000001"))]
+
+
+@pytest.mark.sqlite
+def test_an_amount_below_the_scale_is_reported_as_lost_and_its_wallet_adopted(old):
+    alice, bob = old.wallet("alice"), old.wallet("bob")
+    for wallet in (alice, bob):
+        old.record(wallet, "deposit", "0.000000001")  # SQLite keeps it, the balance does not
+    old.deposit(bob, 5)
+    old.migrate()
+    assert list_codes(old) == [
+        ("lost_digits", f"wallet {wallet.pk}", Decimal("-0.000000001")) for wallet in (alice, bob)
+    ]
+    run(old, "--apply")
+    assert audit_ledger(using=old.alias).problems == []
 
 
 def test_money_made_by_a_refund_and_a_reversal_is_reported(old):
@@ -460,7 +476,7 @@ def test_a_wallet_that_carried_nothing_over_can_be_adopted_later(old):
 
 
 def test_adopted_wallets_move_money(old):
-    alice, bob, *_ = fill(old)
+    _, bob, *_ = fill(old)
     old.migrate()
     run(old, "--apply")
     deposit_now(old, bob, 5)

@@ -11,12 +11,12 @@ from django.db import connections
 from django.db.models import CharField, Exists, F, Model, OuterRef, Q
 from django.db.models.functions import Cast
 
-from dj_wallet.ledger.engine import count_significant_digits
+from dj_wallet.ledger.engine import count_significant_digits, excess_digits
 from dj_wallet.ledger.fields import SQLITE_SIGNIFICANT_DIGITS
 from dj_wallet.ledger.money import EXACT, ZERO, trim
 from dj_wallet.models import Transaction, Transfer, Wallet
 
-from .histories import MOVED, PAGE, History, find_posted_too_early, list_unlinked
+from .histories import MOVED, PAGE, PLACES, History, find_posted_too_early, list_unlinked
 
 # Written by migration 0002 when it finds records of nothing, which our tables refuse.
 SET_ASIDE_TABLE: Final = "dj_wallet_set_aside"
@@ -49,13 +49,16 @@ def check_history(history: History, vendor: str) -> Iterator[Discrepancy]:
     kept = SQLITE_SIGNIFICANT_DIGITS if vendor == "sqlite" else DIGITS_KEPT
     explained = EXACT.subtract(history.deposits, history.withdrawals)
     figures = (history.deposits, history.withdrawals, explained, history.carried)
-    is_lost = any(count_significant_digits(figure) > kept for figure in figures)
+    is_lost = any(
+        count_significant_digits(figure) > kept or excess_digits(figure, PLACES)
+        for figure in figures
+    )
     yield Discrepancy(
         "lost_digits" if is_lost else "balance_differs",
         f"wallet {history.wallet_id}",
         trim(history.difference),
         history.asset,
-        f"the balance is {history.carried:f}, its {history.transactions} records say {trim(explained):f}",
+        f"the balance is {history.carried:f}, its {history.records} records say {trim(explained):f}",
     )
 
 
@@ -106,7 +109,7 @@ def list_set_aside(alias: str) -> Iterator[Discrepancy]:
     if SET_ASIDE_TABLE not in connection.introspection.table_names():
         return
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT model, id, data FROM {SET_ASIDE_TABLE} ORDER BY model, id")
+        cursor.execute("SELECT model, id, data FROM dj_wallet_set_aside ORDER BY model, id")
         rows = cursor.fetchall()
     for model, pk, data in rows:
         created_at = json.loads(data).get("created_at")
@@ -127,7 +130,11 @@ def _check_statuses(alias: str) -> Iterator[Discrepancy]:
     for pk, status, confirmed, asset in wrong.order_by("pk").values_list(*columns).iterator():
         word = "confirmed" if confirmed else "not confirmed"
         yield Discrepancy(
-            "status_disagrees", f"transaction {pk}", None, asset, f"its status is {status}, but it is {word}"
+            "status_disagrees",
+            f"transaction {pk}",
+            None,
+            asset,
+            f"its status is {status}, but it is {word}",
         )
 
 
@@ -258,7 +265,9 @@ def _check_reversals(
         withdraw.amount if is_out_reversed else ZERO, deposit.amount if is_in_reversed else ZERO
     )
     sides = " and ".join(
-        name for name, there in (("withdrawal", is_out_reversed), ("deposit", is_in_reversed)) if there
+        name
+        for name, there in (("withdrawal", is_out_reversed), ("deposit", is_in_reversed))
+        if there
     )
     if was_refunded and sides:
         yield Discrepancy(
@@ -306,7 +315,9 @@ def find_existing(keys: Iterable[tuple[int, str]], alias: str) -> set[tuple[int,
         if model is None:
             continue
         pks = dict(_read_keys(model, wanted))
-        there = model._base_manager.using(alias).filter(pk__in=list(pks)).values_list("pk", flat=True)
+        there = (
+            model._base_manager.using(alias).filter(pk__in=list(pks)).values_list("pk", flat=True)
+        )
         found |= {(type_id, pks[pk]) for pk in there}
     return found
 

@@ -21,6 +21,8 @@ OPENING_KEY: Final = "opening:wallet:"
 # A reversed transaction moved its money once; what moved it back is a transaction of its own.
 MOVED: Final = (Transaction.STATUS_COMPLETED, Transaction.STATUS_REVERSED)
 PAGE: Final = 1000
+# Of every amount of release 0.1.0, whose tables allow no more; SQLite keeps them all the same.
+PLACES: Final = 8
 
 
 class History(NamedTuple):
@@ -32,7 +34,7 @@ class History(NamedTuple):
     carried: Decimal
     deposits: Decimal
     withdrawals: Decimal
-    transactions: int
+    records: int
     largest: Decimal
 
     @property
@@ -50,7 +52,7 @@ class Totals(NamedTuple):
     """The records of one type on one wallet."""
 
     amount: Decimal
-    count: int
+    records: int
     largest: Decimal
 
 
@@ -101,14 +103,14 @@ def read_histories(ids: Sequence[int], alias: str, *, lock: bool = False) -> lis
                 carried=carried.get(pk, ZERO) if version else balance,
                 deposits=deposits.amount,
                 withdrawals=withdrawals.amount,
-                transactions=deposits.count + withdrawals.count,
+                records=deposits.records + withdrawals.records,
                 largest=max(deposits.largest, withdrawals.largest),
             )
         )
     return histories
 
 
-def build_opening_key(wallet_id: object) -> Concat:
+def build_opening_key(wallet_id: OuterRef) -> Concat:
     """Return the expression for the idempotency key of a wallet's opening entry."""
     return Concat(Value(OPENING_KEY), Cast(wallet_id, CharField()))
 
@@ -119,7 +121,9 @@ def find_posted_too_early(alias: str) -> dict[int, Decimal]:
     for side, change in (("source", -F("amount")), ("destination", F("amount"))):
         after = f"{side}_balance_after"
         first = Posting.objects.using(alias).filter(**{f"{side}_version": 1})
-        if connections[alias].vendor != "sqlite":  # compares floats: all first postings are looked at
+        if (
+            connections[alias].vendor != "sqlite"
+        ):  # compares floats: all first postings are looked at
             first = first.exclude(**{after: change})
         suspects.update(first.values_list(f"{side}_account_id", flat=True))
     carried: dict[int, Decimal] = {}
@@ -156,6 +160,6 @@ def _total_transactions(ids: Sequence[int], alias: str) -> Mapping[tuple[int, st
     for pk, type_, amount in moved.values_list("wallet_id", "type", "amount").iterator():
         total = totals.get((pk, type_), Totals(ZERO, 0, ZERO))
         totals[pk, type_] = Totals(
-            EXACT.add(total.amount, amount), total.count + 1, max(total.largest, amount)
+            EXACT.add(total.amount, amount), total.records + 1, max(total.largest, amount)
         )
     return totals

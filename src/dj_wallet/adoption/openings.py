@@ -6,14 +6,16 @@ transaction, under the lock of the account. See docs/decisions/0010.
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from django.db import connections
 from django.db.models import OuterRef, Subquery
 
-from dj_wallet.ledger.engine import Entry, Kind, Movement
+from dj_wallet.ledger.engine import Entry, Kind, Movement, excess_digits
 from dj_wallet.ledger.errors import WalletException
 from dj_wallet.ledger.models import Account, Posting
+from dj_wallet.ledger.money import EIGHT_PLACES as UNIT
 from dj_wallet.ledger.money import ZERO, trim
 from dj_wallet.ledger.post import post, run_in_transaction
 from dj_wallet.models import Transaction, Transfer
@@ -22,6 +24,7 @@ from .discrepancies import Discrepancy
 from .histories import (
     OPENING_KEY,
     PAGE,
+    PLACES,
     History,
     build_opening_key,
     iterate_pages,
@@ -81,7 +84,7 @@ def _adopt_page(ids: Sequence[int], alias: str) -> tuple[Adopted, dict[int, str]
     while True:
         wanted = [pk for pk in ids if pk not in reasons]
         try:
-            done = run_in_transaction(lambda ids=wanted: _adopt_batch(ids, alias), using=alias)
+            done = run_in_transaction(partial(_adopt_batch, wanted, alias), using=alias)
         except _Refused as refusal:
             reasons.update(refusal.reasons)
         else:
@@ -95,7 +98,7 @@ def _adopt_batch(ids: Sequence[int], alias: str) -> Adopted:
     histories = [
         history
         for history in read_histories(ids, alias, lock=True)
-        if not history.is_too_late and (history.carried or history.transactions)
+        if not history.is_too_late and (history.carried or history.records)
     ]
     taken = _find_adopted(histories, alias)
     histories = [history for history in histories if history.wallet_id not in taken]
@@ -124,7 +127,7 @@ def build_opening(history: History) -> Entry:
     """Return the OPENING entry of a wallet.
 
     One posting for what it carries over, from the wallet if that is negative. A wallet whose records cancel out gets
-    two that do so as well: its records need an entry to point at.
+    two that do so as well, as high as the largest record: its records need an entry to point at.
     """
     pk, asset, carried = history.wallet_id, history.asset, history.carried
     movements: tuple[Movement, ...]
@@ -133,10 +136,8 @@ def build_opening(history: History) -> Entry:
     elif carried < 0:
         movements = (Movement(pk, OPENING, -carried, asset),)
     else:
-        movements = (
-            Movement(OPENING, pk, history.largest, asset),
-            Movement(pk, OPENING, history.largest, asset),
-        )
+        passing = UNIT if excess_digits(history.largest, PLACES) else history.largest
+        movements = (Movement(OPENING, pk, passing, asset), Movement(pk, OPENING, passing, asset))
     return Entry(
         Kind.OPENING,
         movements,
@@ -157,7 +158,7 @@ def describe(history: History) -> dict[str, Any]:
         "difference": history.difference,
     }
     numbers = {name: f"{trim(figure):f}" for name, figure in figures.items()}
-    return {"transactions": history.transactions, **numbers}
+    return {"transactions": history.records, **numbers}
 
 
 def _link_records(ids: Sequence[int], alias: str) -> Adopted:

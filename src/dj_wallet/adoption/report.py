@@ -72,7 +72,7 @@ def inspect_release(
             if history.is_too_late:
                 continue
             wallets += 1
-            transactions += history.transactions
+            transactions += history.records
             total = assets.get(history.asset, AssetTotal(0, ZERO))
             assets[history.asset] = AssetTotal(
                 total.wallets + 1, EXACT.add(total.balance, history.carried)

@@ -1,6 +1,6 @@
 """Users and their API keys in the admin. A key's secret is shown once, when a service makes it: never here."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -15,7 +15,7 @@ from .services import revoke_api_key
 
 
 @admin.register(User)
-class UserAdmin(UserForms, DjangoUserAdmin, ModelAdmin):
+class UserAdmin(UserForms, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     """Who signs in. A user who holds wallets is deactivated, not deleted."""
 
     ordering = ("username",)
@@ -28,11 +28,19 @@ class UserAdmin(UserForms, DjangoUserAdmin, ModelAdmin):
 class ApiKeyAdmin(ModelAdmin):
     """What programs sign in with; can be revoked."""
 
-    list_display = ("name", "user", "prefix", "created_at", "last_used_at", "expires_at", "revoked_at")
+    list_display = (
+        "name",
+        "user",
+        "prefix",
+        "created_at",
+        "last_used_at",
+        "expires_at",
+        "revoked_at",
+    )
     list_select_related = ("user",)
     search_fields = ("name", "prefix", "user__username")
     exclude = ("secret_hash",)
-    actions: ClassVar[Any] = ["revoke"]
+    actions = ["revoke"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -44,7 +52,7 @@ class ApiKeyAdmin(ModelAdmin):
         return False
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("dj_wallet_identity.change_apikey")  # type: ignore[union-attr]
+        return request.user.has_perm("dj_wallet_identity.change_apikey")
 
     @admin.action(description=_("Revoke"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:

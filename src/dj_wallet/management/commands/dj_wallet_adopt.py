@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS
 
+from dj_wallet.adoption.discrepancies import Discrepancy
 from dj_wallet.adoption.histories import PAGE
 from dj_wallet.adoption.openings import Adopted, adopt_wallets
 from dj_wallet.adoption.report import Report, inspect_release
@@ -36,7 +37,8 @@ class Command(BaseCommand):
         )
         if not as_json:
             self._print(report)
-        adopted, refused = Adopted(), []
+        adopted = Adopted()
+        refused: list[Discrepancy] = []
         if options["apply"]:
             adopted, refused = adopt_wallets(
                 using=using,
@@ -72,7 +74,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Discrepancies: {len(report.discrepancies)}.")
 
     def _print_end(
-        self, report: Report, adopted: Adopted, refused: list[Any], applied: bool
+        self, report: Report, adopted: Adopted, refused: list[Discrepancy], applied: bool
     ) -> None:
         for one in refused:
             self.stdout.write(str(one))
