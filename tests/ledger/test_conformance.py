@@ -11,8 +11,8 @@ from dj_wallet.ledger.engine import (
     Accepted,
     Bucket,
     Entry,
-    Kind,
     KnownEntry,
+    Kind,
     Movement,
     Posted,
     Repeated,
@@ -81,10 +81,7 @@ class Oracle:
 
     def post(self, entries):
         decisions, changed = decide(
-            entries,
-            self.accounts,
-            self.known,
-            significant_digits=get_store("default").significant_digits,
+            entries, self.accounts, self.known, significant_digits=get_store("default").significant_digits
         )
         self.accounts |= changed
         outcomes = []
@@ -99,9 +96,7 @@ class Oracle:
 
     def _write(self, decision):
         entry = decision.entry
-        balances = tuple(
-            (left.balance_after, right.balance_after) for left, right in decision.sides
-        )
+        balances = tuple((left.balance_after, right.balance_after) for left, right in decision.sides)
         posted = Posted(0, False, balances)
         if entry.idempotency_key is not None:
             self.known[entry.idempotency_key] = KnownEntry(posted, fingerprint(entry))
@@ -279,9 +274,7 @@ def test_zeros_beyond_the_digits_of_the_asset_are_no_digits(door):
 def test_an_account_may_keep_fewer_digits_than_its_asset(door):
     wallet = make_wallet()
     Account.objects.filter(pk=wallet.pk).update(decimal_places=1)
-    first, second = door(
-        [transfer_entry(BANK, wallet, "0.1"), transfer_entry(BANK, wallet, "0.11")]
-    )
+    first, second = door([transfer_entry(BANK, wallet, "0.1"), transfer_entry(BANK, wallet, "0.11")])
     assert first.balances == ((None, Decimal("100.1")),)
     assert second.code == "amount_invalid"
 
@@ -353,23 +346,7 @@ def test_an_empty_batch_is_nothing(door, snapshot):
 
 @every_door
 @pytest.mark.parametrize(
-    "text",
-    [
-        '"',
-        "\\",
-        "{}",
-        "NULL",
-        "null",
-        ",",
-        "'",
-        "é",
-        "日本",
-        "\U0001f4b0",
-        " x ",
-        "%s",
-        "a\nb",
-        "\x1f",
-    ],
+    "text", ['"', "\\", "{}", "NULL", "null", ",", "'", "é", "日本", "\U0001f4b0", " x ", "%s", "a\nb", "\x1f"]
 )
 def test_any_text_is_kept_as_it_is(door, text):
     wallet = make_wallet()

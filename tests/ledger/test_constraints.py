@@ -185,9 +185,7 @@ def test_any_number_of_postings_have_no_idempotency_key(wallet):
     insert_posting(wallet)
 
 
-@pytest.mark.parametrize(
-    "column", ["source_account_id", "amount", "kind", "created_at", "entry_id"]
-)
+@pytest.mark.parametrize("column", ["source_account_id", "amount", "kind", "created_at", "entry_id"])
 def test_a_posting_says_everything(wallet, column):
     with pytest.raises(IntegrityError):
         execute(

@@ -11,8 +11,8 @@ from dj_wallet.ledger.engine import (
     AccountState,
     Bucket,
     Entry,
-    Kind,
     KnownEntry,
+    Kind,
     Movement,
     Posted,
     Repeated,
@@ -35,9 +35,7 @@ from tests.ledger.worlds import BANK, BATCHES, FEES, make_states
 ALICE, BOB, CAROL = 1, 2, 3
 
 
-def make_account(
-    number, balance=0, *, locked=0, pending=0, limit=0, asset="USD", places=2, **given
-):
+def make_account(number, balance=0, *, locked=0, pending=0, limit=0, asset="USD", places=2, **given):
     return AccountState(
         id=number,
         asset=asset,
@@ -213,7 +211,9 @@ def test_a_debt_of_more_than_62_digits_is_refused():
 
 @pytest.mark.parametrize("movement", [move(ALICE, BANK, 1), move(BANK, ALICE, 1)])
 def test_a_frozen_wallet_neither_gives_nor_takes(movement):
-    assert_refused(WalletFrozen, make_entry(movement), make_account(ALICE, 100, is_frozen=True))
+    assert_refused(
+        WalletFrozen, make_entry(movement), make_account(ALICE, 100, is_frozen=True)
+    )
 
 
 def test_money_on_its_way_reaches_a_frozen_wallet():
@@ -226,9 +226,7 @@ def test_money_on_its_way_reaches_a_frozen_wallet():
 # What cannot be meant
 
 
-@pytest.mark.parametrize(
-    "amount", ["0", "-1", "NaN", "sNaN", "Infinity", "1E+62", "1E-19", "1E-99999"]
-)
+@pytest.mark.parametrize("amount", ["0", "-1", "NaN", "sNaN", "Infinity", "1E+62", "1E-19", "1E-99999"])
 def test_a_movement_of_no_real_amount_is_refused(amount):
     assert_refused(AmountInvalid, make_entry(move(BANK, ALICE, amount)), make_account(ALICE))
 
@@ -264,15 +262,11 @@ def test_a_movement_onto_itself_is_refused(bucket):
 @pytest.mark.parametrize("bucket", [Bucket.LOCKED, Bucket.PENDING])
 def test_a_system_account_has_only_an_available_part(bucket):
     assert_refused(
-        MovementInvalid,
-        make_entry(move(ALICE, BANK, 1, buckets=(0, bucket))),
-        make_account(ALICE, 9),
+        MovementInvalid, make_entry(move(ALICE, BANK, 1, buckets=(0, bucket))), make_account(ALICE, 9)
     )
 
 
-@pytest.mark.parametrize(
-    "place", [5, 0, -1, 2**63, 2**200, "nobody", "", "x" * 65, "a\x00b", "\ud800"]
-)
+@pytest.mark.parametrize("place", [5, 0, -1, 2**63, 2**200, "nobody", "", "x" * 65, "a\x00b", "\ud800"])
 def test_an_unknown_account_is_refused(place):
     assert_refused(AccountNotFound, make_entry(move(ALICE, place, 1)), make_account(ALICE, 9))
 

@@ -183,10 +183,6 @@ def test_a_float_means_the_number_it_prints_as(number):
     assert read_number(number) == Decimal(repr(number))
 
 
-@given(
-    st.decimals(
-        allow_nan=False, allow_infinity=False, places=8, min_value=-(10**9), max_value=10**9
-    )
-)
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=8, min_value=-(10**9), max_value=10**9))
 def test_to_scale_never_changes_the_number(number):
     assert to_scale(number, 18) == number

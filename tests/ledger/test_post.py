@@ -70,9 +70,7 @@ def test_a_rollback_to_a_savepoint_restores_what_was_there(door):
     ("error", "amount", "destination"),
     [(InsufficientFunds, "100.01", BANK), (AccountNotFound, "1", UNKNOWN)],
 )
-def test_a_refusal_leaves_the_callers_transaction_usable(
-    door, error, amount, destination, snapshot
-):
+def test_a_refusal_leaves_the_callers_transaction_usable(door, error, amount, destination, snapshot):
     wallet = make_wallet()
     before = snapshot()
     with transaction.atomic():
@@ -95,7 +93,9 @@ def test_a_conflict_leaves_the_callers_transaction_usable(door):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_verbs_that_are_refused_leave_the_callers_transaction_usable(alice, bob, charlie, snapshot):
+def test_verbs_that_are_refused_leave_the_callers_transaction_usable(
+    alice, bob, charlie, snapshot
+):
     assert charlie.balance == 0
     alice.deposit(10)
     bob.freeze_wallet()
@@ -189,8 +189,7 @@ def test_a_deadlock_inside_the_callers_transaction_is_the_callers():
 
     calls = [two.take_one_then_the_other(order, met, runs) for order in ((0, 1), (1, 0))]
     results = [
-        background.wait()
-        for background in [Background(lambda call=call: run(call)) for call in calls]
+        background.wait() for background in [Background(lambda call=call: run(call)) for call in calls]
     ]
     assert sorted(type(result).__name__ for result in results) == ["NoneType", "OperationalError"]
     assert [balance_of(wallet) for wallet in two.wallets] == [101, 101]
@@ -275,8 +274,7 @@ def test_the_statements_of_a_bulk_call_do_not_grow_with_its_requests(alice, bob)
             Request(Kind.WITHDRAWAL, receiver, BANK, 1),
         ]
         return [
-            kinds[number % 3]._replace(idempotency_key=f"{count}-{number}")
-            for number in range(count)
+            kinds[number % 3]._replace(idempotency_key=f"{count}-{number}") for number in range(count)
         ]
 
     move_many(make_requests(9), sender=WalletService)
@@ -410,9 +408,7 @@ def test_when_it_happened_is_kept_beside_when_it_was_recorded(count):
 
 def test_no_event_time_is_no_event_time():
     wallet = make_wallet()
-    assert (
-        Posting.objects.get(pk=post_one(transfer_entry(BANK, wallet, 1)).entry_id).event_at is None
-    )
+    assert Posting.objects.get(pk=post_one(transfer_entry(BANK, wallet, 1)).entry_id).event_at is None
 
 
 def test_a_system_account_comes_into_being_when_first_used():

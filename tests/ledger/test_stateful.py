@@ -134,9 +134,7 @@ class Books(RuleBasedStateMachine):
             taking=[taken],
         )
 
-    @rule(
-        target=pending, verb=st.sampled_from(["deposit", "withdraw"]), name=PEOPLE, amount=AMOUNTS
-    )
+    @rule(target=pending, verb=st.sampled_from(["deposit", "withdraw"]), name=PEOPLE, amount=AMOUNTS)
     def record_pending(self, verb, name, amount):
         def call():
             return getattr(self.people[name], verb)(amount, confirmed=False)
@@ -201,9 +199,7 @@ class Books(RuleBasedStateMachine):
         assert isinstance(outcome, refusal) if refusal else not outcome.replayed
 
     @rule(
-        moves=st.lists(
-            st.tuples(PEOPLE, PEOPLE, AMOUNTS).filter(lambda m: m[0] != m[1]), max_size=8
-        )
+        moves=st.lists(st.tuples(PEOPLE, PEOPLE, AMOUNTS).filter(lambda m: m[0] != m[1]), max_size=8)
     )
     def post_in_bulk(self, moves):
         expected = [
@@ -278,9 +274,7 @@ def count_rows():
         Posting.objects.count(),
         Transaction.objects.count(),
         Transfer.objects.count(),
-        list(
-            Account.objects.filter(kind="wallet").order_by("pk").values_list("version", flat=True)
-        ),
+        list(Account.objects.filter(kind="wallet").order_by("pk").values_list("version", flat=True)),
     )
 
 

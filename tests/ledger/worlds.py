@@ -144,9 +144,7 @@ PLACES = st.one_of(
 )
 GOOD_AMOUNTS = st.one_of(
     st.integers(1, 15000).map(lambda cents: Decimal(cents).scaleb(-2)),
-    st.sampled_from(
-        [Decimal(amount) for amount in ("1", "10", "50", "100", "1E+1", "5.000000000")]
-    ),
+    st.sampled_from([Decimal(amount) for amount in ("1", "10", "50", "100", "1E+1", "5.000000000")]),
 )
 BAD_AMOUNTS = st.sampled_from(
     [

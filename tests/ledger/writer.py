@@ -1,13 +1,13 @@
 """A process that posts, for tests that kill it or its server: `python -m tests.ledger.writer COMMAND ...`.
 
-migrate                       make the tables
-wallets COUNT AMOUNT          create wallets with that much each; print their ids
-transfer NAME SEED [COUNT]    transfer at random until SIGTERM, or COUNT times; print each key once it is known to
-                              have been committed. Keys are NAME-0, NAME-1, ...; an unknown outcome is tried again
-one KEY                       post one movement under the key; print what came of it
-own-commit KEY                post inside a transaction of the caller's own; then, after a line on the standard
-                              input, post KEY-after; print what came of both
-check                         print balances, keys and what the audit finds
+    migrate                       make the tables
+    wallets COUNT AMOUNT          create wallets with that much each; print their ids
+    transfer NAME SEED [COUNT]    transfer at random until SIGTERM, or COUNT times; print each key once it is known to
+                                  have been committed. Keys are NAME-0, NAME-1, ...; an unknown outcome is tried again
+    one KEY                       post one movement under the key; print what came of it
+    own-commit KEY                post inside a transaction of the caller's own; then, after a line on the standard
+                                  input, post KEY-after; print what came of both
+    check                         print balances, keys and what the audit finds
 """
 
 import contextlib
