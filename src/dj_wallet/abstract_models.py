@@ -179,8 +179,10 @@ class AbstractTransaction(models.Model):
     class Meta:
         abstract = True
         constraints = [
+            # Release 0.1.0 rounded tiny deposits to zero and recorded them.
             models.CheckConstraint(
-                condition=models.Q(amount__gt=0), name="%(app_label)s_%(class)s_amount_positive"
+                condition=models.Q(amount__gt=0) | models.Q(amount=0, entry_id__isnull=True),
+                name="%(app_label)s_%(class)s_amount_positive",
             ),
             models.UniqueConstraint(
                 fields=["idempotency_key"],

@@ -10,11 +10,13 @@ class DjangoWalletsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from .audit import check_openings, check_transactions
+        from .adoption.audit import check_openings
+        from .audit import check_transactions
         from .ledger.audit import CHECKS
         from .ledger.store import prepare_connection
 
         connection_created.connect(prepare_connection, dispatch_uid="dj_wallet.prepare_connection")
-        CHECKS.extend(
-            check for check in (check_transactions, check_openings) if check not in CHECKS
-        )
+        if check_transactions not in CHECKS:
+            CHECKS.append(check_transactions)
+        if check_openings not in CHECKS:
+            CHECKS.append(check_openings)

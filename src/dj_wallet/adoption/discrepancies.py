@@ -1,13 +1,11 @@
 """What in a database of release 0.1.0 cannot be right. Reads only, and only what is not adopted yet."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
-from django.db import connections
 from django.db.models import CharField, Exists, F, Model, OuterRef, Q
 from django.db.models.functions import Cast
 
@@ -18,8 +16,6 @@ from dj_wallet.models import Transaction, Transfer, Wallet
 
 from .histories import MOVED, PAGE, PLACES, History, find_posted_too_early, list_unlinked
 
-# Written by migration 0002 when it finds records of nothing, which our tables refuse.
-SET_ASIDE_TABLE: Final = "dj_wallet_set_aside"
 # Release 0.1.0 computed in Python's default context, and SQLite keeps 8-byte floats.
 DIGITS_KEPT: Final = 28
 TRANSFER_ACTIONS: Final = ("transfer_send", "transfer_receive", "refund_withdraw", "refund_deposit")
@@ -88,7 +84,7 @@ def check_records(alias: str) -> Iterator[Discrepancy]:
     yield from _check_lost_transfers(alias)
     yield from _check_payables(alias)
     yield from _check_transfers(alias)
-    yield from list_set_aside(alias)
+    yield from _check_zeros(alias)
 
 
 def check_early_postings(alias: str) -> Iterator[Discrepancy]:
@@ -103,22 +99,13 @@ def check_early_postings(alias: str) -> Iterator[Discrepancy]:
         )
 
 
-def list_set_aside(alias: str) -> Iterator[Discrepancy]:
-    """Return the records of zero that migration 0002 took out of the tables."""
-    connection = connections[alias]
-    if SET_ASIDE_TABLE not in connection.introspection.table_names():
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT model, id, data FROM dj_wallet_set_aside ORDER BY model, id")
-        rows = cursor.fetchall()
-    for model, pk, data in rows:
-        created_at = json.loads(data).get("created_at")
+def _check_zeros(alias: str) -> Iterator[Discrepancy]:
+    """Release 0.1.0 recorded what was too little for it to count as zero. They moved nothing, and stay."""
+    zeros = Transaction.objects.using(alias).filter(entry_id__isnull=True, amount=0)
+    columns = ("pk", "type", "created_at", "wallet__asset_id")
+    for pk, type_, created_at, asset in zeros.order_by("pk").values_list(*columns).iterator():
         yield Discrepancy(
-            "zero_amount",
-            f"{model} {pk}",
-            None,
-            "",
-            f"a record of zero, of {created_at}: kept in the table {SET_ASIDE_TABLE}",
+            "zero_amount", f"transaction {pk}", None, asset, f"a {type_} of zero, of {created_at}"
         )
 
 

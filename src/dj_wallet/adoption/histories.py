@@ -67,7 +67,8 @@ def list_unadopted(alias: str) -> QuerySet[Account]:
 
 def list_unlinked(alias: str) -> QuerySet[Transaction]:
     """Return the transactions that moved money and point at no entry: release 0.1.0 wrote them."""
-    return Transaction.objects.using(alias).filter(entry_id__isnull=True, status__in=MOVED)
+    old = Transaction.objects.using(alias).filter(entry_id__isnull=True, status__in=MOVED)
+    return old.filter(amount__gt=0)
 
 
 def iterate_pages(alias: str, size: int = PAGE) -> Iterator[list[int]]:

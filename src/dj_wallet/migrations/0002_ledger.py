@@ -1,6 +1,5 @@
 """The double-entry ledger; a wallet becomes an account of it and keeps its id and balance."""
 
-import json
 from decimal import Decimal
 
 from django.core.management.base import CommandError
@@ -16,51 +15,22 @@ from dj_wallet.ledger.sql import InstallSQL
 BUCKETS = [(0, "available"), (1, "locked"), (2, "pending")]
 
 
-# Raw, not a model: it exists only in databases that need it. `dj_wallet_adopt` reports what is in it.
-SET_ASIDE = """
-create table if not exists dj_wallet_set_aside (
-    model varchar(20) not null, id bigint not null, data text not null, primary key (model, id))
-"""
+def refuse_negative_amounts(apps, schema_editor):
+    """Stop before anything changes if records are below zero.
 
-
-def set_aside_zero_amounts(apps, schema_editor):
-    """Move the records of zero, which release 0.1.0 wrote for less than it could count, where they do no harm.
-
-    Our tables take positive amounts only. A record of zero moved nothing, so no balance changes. Records below zero,
-    which release 0.1.0 itself never wrote, count in the balance: what they mean is not ours to guess.
+    Release 0.1.0 itself never wrote such, but they count in the balance: what they mean is not ours to guess.
     """
-    transaction_model, transfer_model = (
-        apps.get_model("dj_wallet", name) for name in ("Transaction", "Transfer")
-    )
-    connection = schema_editor.connection
-    transactions = transaction_model.objects.using(connection.alias)
-    negative = transactions.filter(amount__lt=0).order_by("pk")
+    transactions = apps.get_model("dj_wallet", "Transaction").objects
+    negative = transactions.using(schema_editor.connection.alias).filter(amount__lt=0)
     if count := negative.count():
-        first = ", ".join(str(pk) for pk in negative.values_list("pk", flat=True)[:20])
+        first = ", ".join(
+            str(pk) for pk in negative.order_by("pk").values_list("pk", flat=True)[:20]
+        )
         raise CommandError(
             f"{count} transactions have an amount below zero, which release 0.1.0 does not write (id {first}"
             f"{', ...' if count > 20 else ''}). Nothing was changed. Correct them with release 0.1.0 (a deposit of -5 "
             "is a withdrawal of 5), then migrate again."
         )
-    zero = transactions.filter(amount=0)
-    if not zero.exists():
-        return
-    transfers = transfer_model.objects.using(connection.alias).filter(
-        Q(withdraw__amount=0) | Q(deposit__amount=0)
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(SET_ASIDE)
-        for name, rows in (("transfer", transfers), ("transaction", zero)):
-            for row in rows.order_by("pk").values().iterator():
-                cursor.execute(
-                    "insert into dj_wallet_set_aside (model, id, data) values (%s, %s, %s)",
-                    [name, row["id"], json.dumps(row, default=str)],
-                )
-    transfers.delete()
-    zero.delete()
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 def copy_balances(apps, schema_editor):
@@ -317,7 +287,7 @@ LEDGER_ENTRY = migrations.CreateModel(
 class Migration(migrations.Migration):
     dependencies = [("dj_wallet", "0001_initial")]
     operations = [
-        migrations.RunPython(set_aside_zero_amounts, migrations.RunPython.noop),
+        migrations.RunPython(refuse_negative_amounts, migrations.RunPython.noop),
         ASSET,
         ACCOUNT,
         migrations.RunPython(copy_balances, migrations.RunPython.noop),
@@ -361,7 +331,8 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             "transaction",
             models.CheckConstraint(
-                condition=Q(amount__gt=0), name="dj_wallet_transaction_amount_positive"
+                condition=Q(amount__gt=0) | Q(amount=0, entry_id__isnull=True),
+                name="dj_wallet_transaction_amount_positive",
             ),
         ),
         migrations.AddConstraint("transaction", make_idempotency_constraint("transaction")),
