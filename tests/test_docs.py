@@ -190,7 +190,8 @@ def without_names(route: str) -> str:
 
 
 def test_every_route_is_documented():
-    routes = {without_names(route) for route in list_routes(get_resolver().url_patterns)}
+    listed = {without_names(route) for route in list_routes(get_resolver().url_patterns)}
+    routes = {route for route in listed if not route.startswith("/admin")}
     rows = FIRST_CELL.findall((REFERENCE / "rest.md").read_text())
     documented = {without_names(row.split(" ")[1]) for row in rows if " /" in row}
     assert documented == routes

@@ -10,6 +10,7 @@ class DjangoWalletsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from .adoption.audit import check_openings
         from .audit import check_transactions
         from .ledger.audit import CHECKS
         from .ledger.store import prepare_connection
@@ -17,3 +18,5 @@ class DjangoWalletsConfig(AppConfig):
         connection_created.connect(prepare_connection, dispatch_uid="dj_wallet.prepare_connection")
         if check_transactions not in CHECKS:
             CHECKS.append(check_transactions)
+        if check_openings not in CHECKS:
+            CHECKS.append(check_openings)

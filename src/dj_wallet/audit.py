@@ -4,14 +4,16 @@ from collections.abc import Iterator
 
 from django.db.models import Exists, OuterRef, Q
 
+from .adoption.audit import without_adopted
 from .ledger.audit import MAX_PROBLEMS, Problem
 from .ledger.models import IS_NOT_FIRST, Posting
 from .models import Transaction
 
 
 def check_transactions(alias: str) -> Iterator[Problem]:
-    """A completed transaction points at an entry that moved its amount into, or out of, its wallet."""
+    """A completed transaction points at an entry that moved its amount into, or out of, its wallet, or release 0.1.0 recorded it."""
     completed = Transaction.objects.using(alias).filter(status=Transaction.STATUS_COMPLETED)
+    completed = without_adopted(completed)
     for type_, side in (
         (Transaction.TYPE_DEPOSIT, "destination"),
         (Transaction.TYPE_WITHDRAW, "source"),

@@ -32,6 +32,7 @@ class Wallet(AbstractWallet):
 
     class Meta(AbstractWallet.Meta):
         abstract = False
+        permissions = [("adjust_wallet", "Can adjust the balance of a wallet")]
 
 
 class Transaction(AbstractTransaction):

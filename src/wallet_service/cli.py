@@ -78,6 +78,7 @@ def _welcome(plan: stack.Plan, demo: Mapping[str, Any], seconds: float) -> str:
     facts = [
         ("API", f"{plan.url}/"),
         ("Documentation", f"{plan.url}/api/docs/"),
+        ("Admin", f"{plan.url}/admin/"),
         *(("Demo login", login) for login in logins),
         ("API key", demo.get("api_key")),
     ]

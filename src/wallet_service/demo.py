@@ -1,4 +1,4 @@
-"""Demo data: two users, three assets, their wallets, an API key, and curl lines that work. Never in production."""
+"""Demo data: two users with wallets, an operator, an API key, and curl lines that work. Never in production."""
 
 import contextlib
 import json
@@ -24,6 +24,8 @@ ASSETS: Final = (
 SLUGS: Final = {"USD": "default", "DOGE": "doge", "PTS": "points"}
 USERS: Final = ("alice", "bob")
 OWNER: Final = "alice"
+# Signs in to the admin and may do everything there.
+OPERATOR: Final = "operator"
 
 
 class Login(TypedDict):
@@ -52,8 +54,9 @@ def load_demo(*, url: str, file: Path | None) -> Demo:
             fields = {"name": name, "decimal_places": decimal_places, "kind": kind}
             Asset.objects.get_or_create(code=code, defaults=fields)
         passwords = remembered.get("passwords", {})
-        users = {name: ensure_user(name, passwords.get(name)) for name in USERS}
-        wallets = {name: ensure_wallets(user) for name, (user, _) in users.items()}
+        users = {name: ensure_user(name, passwords.get(name)) for name in (*USERS, OPERATOR)}
+        User.objects.filter(username=OPERATOR).update(is_staff=True, is_superuser=True)
+        wallets = {name: ensure_wallets(users[name][0]) for name in USERS}
         api_key = ensure_api_key(users[OWNER][0], remembered.get("api_key"))
     logins = [Login(username=name, password=password) for name, (_, password) in users.items()]
     write_file(

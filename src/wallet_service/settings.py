@@ -5,6 +5,7 @@ With WALLET_ENV=production nothing has a default that could be guessed: a missin
 """
 
 import os
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -72,7 +73,12 @@ if PRODUCTION and any("*" in host for host in ALLOWED_HOSTS):
         "ALLOWED_HOSTS must name its hosts: a wildcard is not allowed in production."
     )
 
+# The admin's theme must stand before the admin. Without the package (extra `admin`) it looks like Django's own.
+THEME_APPS = ["unfold"] if find_spec("unfold") else []
+
 INSTALLED_APPS = [
+    *THEME_APPS,
+    "django.contrib.admin",
     "django.contrib.contenttypes",
     "django.contrib.auth",
     "django.contrib.sessions",
@@ -105,7 +111,13 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "APP_DIRS": True,
-        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
     }
 ]
 
@@ -154,6 +166,14 @@ SPECTACULAR_SETTINGS = {
         "Readiness": "dj_wallet.rest.schemas.READINESS",
         "Reachability": "dj_wallet.rest.schemas.REACHABILITY",
     },
+}
+
+UNFOLD = {
+    "SITE_TITLE": "dj-wallets",
+    "SITE_HEADER": "dj-wallets",
+    "SITE_SUBHEADER": "Operator console",
+    "SITE_SYMBOL": "account_balance_wallet",
+    "SHOW_VIEW_ON_SITE": False,
 }
 
 BANK_URL = env("BANK_URL", "http://127.0.0.1:8010/")

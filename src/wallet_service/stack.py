@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +32,12 @@ DATABASE = "wallet"
 WEB_WORKERS = 2
 WEB_THREADS = 8
 TASK_PROCESSES = 2
+# Packages with files for browsers, and the folder below /static that each has for itself.
+STATIC_PACKAGES = (
+    ("drf_spectacular_sidecar", "drf_spectacular_sidecar"),
+    ("django.contrib.admin", "admin"),
+    ("unfold", "unfold"),
+)
 
 # Children see these variables and those `wallet up` sets, nothing else: no PGHOST, GRANIAN_PORT or cloud credential of
 # the user's shell changes what they do. A test compares the list with what settings.py reads.
@@ -184,11 +191,14 @@ def _web_arguments(plan: Plan) -> list[str]:
         "workers": WEB_WORKERS,
         "blocking-threads": WEB_THREADS,
         "workers-kill-timeout": 5,
-        # Django serves no static files outside of DEBUG; the pages of the API documentation need theirs.
-        "static-path-route": "/static",
-        "static-path-mount": package_folder("drf_spectacular_sidecar") / "static",
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    # Django serves no static files outside of DEBUG; the admin and the pages of the API documentation need theirs.
+    for package, name in STATIC_PACKAGES:
+        if find_spec(package) is None:
+            continue
+        mount = package_folder(package) / "static" / name
+        arguments += ["--static-path-route", f"/static/{name}", "--static-path-mount", str(mount)]
     return [*arguments, "--no-ws", "--respawn-failed-workers", "wallet_service.wsgi:application"]
 
 

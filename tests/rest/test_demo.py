@@ -38,7 +38,7 @@ def test_the_second_run_finds_what_the_first_made(db, file):
     first = load()
     counts = [model.objects.count() for model in (User, ApiKey, Wallet)]
     assert load() == first
-    assert [model.objects.count() for model in (User, ApiKey, Wallet)] == counts == [2, 1, 6]
+    assert [model.objects.count() for model in (User, ApiKey, Wallet)] == counts == [3, 1, 6]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     places = dict(Asset.objects.values_list("code", "decimal_places"))
     assert places == {"USD": 2, "DOGE": 8, "PTS": 0}
@@ -47,6 +47,12 @@ def test_the_second_run_finds_what_the_first_made(db, file):
 def test_the_passwords_open_the_accounts(db, file):
     for login in load()["users"]:
         assert User.objects.get(username=login["username"]).check_password(login["password"])
+
+
+def test_the_operator_gets_into_the_admin(db, file, client):
+    login = next(one for one in load()["users"] if one["username"] == "operator")
+    assert client.login(**login)
+    assert client.get("/admin/dj_wallet/wallet/").status_code == 200
 
 
 def test_a_revoked_key_is_replaced(db, file):

@@ -98,7 +98,7 @@ def test_log_lines_carry_the_request_id(db):
 
 
 def test_a_path_that_leads_nowhere_is_json(db):
-    for path in ("/", "/nope", "/wallets/x/y", "/api/v1/", "/static/nope.js", "/admin/"):
+    for path in ("/", "/nope", "/wallets/x/y", "/api/v1/", "/static/nope.js", "/administration/"):
         answer = Api(None).get(path)
         assert (answer.status, answer.code) == (404, "not_found")
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", answer.body["error"]["timestamp"])

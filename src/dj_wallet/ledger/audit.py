@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 
 from .engine import Bucket
 from .models import BALANCE_COLUMNS, Account, Checkpoint, LedgerEntry, Posting
@@ -185,6 +185,47 @@ def check_checkpoints(alias: str) -> Iterator[Problem]:
                 str(total),
                 str(checkpoint.balance),
             )
+
+
+def audit_account(account_id: int, *, using: str | None = None) -> list[Problem]:
+    """Check one wallet: every balance is the sum of its postings and what the last of them left, the version their number.
+
+    The links between its postings are left to `audit_ledger`.
+    """
+    alias = using or DEFAULT_DB_ALIAS
+    account = Account.objects.using(alias).get(pk=account_id)
+    lines = LedgerEntry.objects.using(alias).filter(account_id=account_id)
+    problems = []
+    sides = 0
+    for bucket, column in BALANCE_COLUMNS.items():
+        of_bucket = lines.filter(bucket=bucket)
+        expected, count = _sum_lines(of_bucket, alias)
+        sides += count
+        last = of_bucket.order_by("-posting_id", "-version").values_list("balance_after", flat=True)
+        found = getattr(account, column)
+        if found != expected:
+            problems.append(
+                Problem(f"{column}_mismatch", account_id, None, str(expected), str(found))
+            )
+        elif count and last[0] != found:
+            problems.append(
+                Problem("balance_after_mismatch", account_id, None, str(found), str(last[0]))
+            )
+    if account.version != sides:
+        problems.append(
+            Problem("version_mismatch", account_id, None, str(sides), str(account.version))
+        )
+    return problems
+
+
+def _sum_lines(lines: QuerySet[LedgerEntry], alias: str) -> tuple[Decimal, int]:
+    if connections[alias].vendor == "sqlite":  # adds floats
+        total, count = ZERO, 0
+        for debit, credit in lines.values_list("debit", "credit").iterator():
+            total, count = EXACT.add(total, EXACT.subtract(credit, debit)), count + 1
+        return total, count
+    row = lines.aggregate(credit=Sum("credit"), debit=Sum("debit"), count=Count("id"))
+    return EXACT.subtract(row["credit"] or ZERO, row["debit"] or ZERO), row["count"]
 
 
 Check = Callable[[str], Iterator[Problem]]

@@ -289,6 +289,7 @@ class LedgerEntry(models.Model):
     class Meta:
         managed = False
         db_table = "dj_wallet_ledgerentry"
+        verbose_name_plural = "ledger entries"
 
     def __str__(self) -> str:
         return f"{self.entry_type} -{self.debit} +{self.credit}"

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from django.core.management.base import CommandError
 from django.db import migrations, models
 from django.db.migrations.operations.base import Operation
 from django.db.models import CASCADE, DO_NOTHING, PROTECT, F, Q
@@ -12,6 +13,24 @@ from dj_wallet.ledger.ids import uuid7
 from dj_wallet.ledger.sql import InstallSQL
 
 BUCKETS = [(0, "available"), (1, "locked"), (2, "pending")]
+
+
+def refuse_negative_amounts(apps, schema_editor):
+    """Stop before anything changes if records are below zero.
+
+    Release 0.1.0 itself never wrote such, but they count in the balance: what they mean is not ours to guess.
+    """
+    transactions = apps.get_model("dj_wallet", "Transaction").objects
+    negative = transactions.using(schema_editor.connection.alias).filter(amount__lt=0)
+    if count := negative.count():
+        first = ", ".join(
+            str(pk) for pk in negative.order_by("pk").values_list("pk", flat=True)[:20]
+        )
+        raise CommandError(
+            f"{count} transactions have an amount below zero, which release 0.1.0 does not write (id {first}"
+            f"{', ...' if count > 20 else ''}). Nothing was changed. Correct them with release 0.1.0 (a deposit of -5 "
+            "is a withdrawal of 5), then migrate again."
+        )
 
 
 def copy_balances(apps, schema_editor):
@@ -268,6 +287,7 @@ LEDGER_ENTRY = migrations.CreateModel(
 class Migration(migrations.Migration):
     dependencies = [("dj_wallet", "0001_initial")]
     operations = [
+        migrations.RunPython(refuse_negative_amounts, migrations.RunPython.noop),
         ASSET,
         ACCOUNT,
         migrations.RunPython(copy_balances, migrations.RunPython.noop),
