@@ -6,7 +6,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from .ledger.audit import MAX_PROBLEMS, Problem
 from .ledger.models import IS_NOT_FIRST, Posting
-from .models import Transaction
+from .utils import get_transaction_model
 
 
 def check_transactions(alias: str) -> Iterator[Problem]:
@@ -17,7 +17,8 @@ def check_transactions(alias: str) -> Iterator[Problem]:
     moved = Posting.objects.filter(wallet, amount=OuterRef("amount"))
     first = moved.filter(pk=OuterRef("entry_id"))
     later = moved.filter(IS_NOT_FIRST, entry_id=OuterRef("entry_id"))
-    completed = Transaction.objects.using(alias).filter(status=Transaction.STATUS_COMPLETED)
+    model = get_transaction_model()
+    completed = model._default_manager.using(alias).filter(status=model.STATUS_COMPLETED)
     unexplained = completed.filter(~Exists(first)).filter(~Exists(later))
     for pk, wallet_id, entry_id in unexplained.values_list("pk", "wallet_id", "entry_id")[
         :MAX_PROBLEMS

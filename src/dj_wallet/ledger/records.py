@@ -7,6 +7,7 @@ transfer. On PostgreSQL a single entry and its records take one round trip.
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
+from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -37,7 +38,6 @@ PLAIN_FIELDS: Final = (
     models.BooleanField,
     models.BigIntegerField,
     models.UUIDField,
-    models.ForeignKey,
 )
 
 
@@ -63,7 +63,7 @@ class InsertPlan(NamedTuple):
 def post_with_records(entry: Entry, records: Sequence[models.Model], *, using: str) -> Posted:
     """Post one entry and insert its records, which may refer to each other in order; needs an open transaction.
 
-    Nothing is inserted for a replay.
+    Records of one model that follow each other are inserted together. Nothing is inserted for a replay.
 
     :raises WalletException: the entry was refused and nothing moved
     :raises IntegrityError: a unique key of a record is taken
@@ -76,10 +76,12 @@ def post_with_records(entry: Entry, records: Sequence[models.Model], *, using: s
             return posted
     posted = post_one(entry, using=using)
     if not posted.replayed:
-        for record in records:
-            setattr(record, ENTRY_FIELD, posted.entry_id)
-            _refresh_keys(record, _plan_insert(type(record), using))
-            insert_records([record], using)
+        for model, group in groupby(records, type):
+            alike = list(group)
+            for record in alike:
+                setattr(record, ENTRY_FIELD, posted.entry_id)
+                _refresh_keys(record, _plan_insert(model, using))
+            insert_records(alike, using)
     return posted
 
 
@@ -169,7 +171,8 @@ def _plan_insert(model: type[models.Model], using: str) -> InsertPlan:
 
 
 def _make_preparer(field: Field, connection: BaseDatabaseWrapper) -> Callable[[Any], Any]:
-    if connection.vendor == "postgresql" and type(field) in PLAIN_FIELDS:
+    is_plain = type(field) in PLAIN_FIELDS or isinstance(field, models.ForeignKey)
+    if connection.vendor == "postgresql" and is_plain:
         return attrgetter(field.attname)
     return lambda record: field.get_db_prep_save(field.pre_save(record, add=True), connection)
 
