@@ -203,7 +203,7 @@ class AbstractTransaction(models.Model):
     IMMUTABLE_COLUMNS = frozenset(
         {
             *("wallet", "payable_type", "payable_id", "type", "amount", "uuid", "idempotency_key"),
-            "refunded_amount",
+            *("is_forced", "refunded_amount"),
         }
     )
 
@@ -229,6 +229,8 @@ class AbstractTransaction(models.Model):
     amount = MoneyField()
     # How much of it was given back. Of a transfer the withdrawal keeps count, and its row is the lock.
     refunded_amount = MoneyField(default=Decimal(0), editable=False)
+    # A pending withdrawal that may take what the wallet does not hold (`force_withdraw`).
+    is_forced = models.BooleanField(default=False, editable=False)
     confirmed = models.BooleanField(default=True)
     status = models.CharField(
         max_length=20,

@@ -9,9 +9,12 @@ from django.db import models, transaction
 from . import signals
 from .exceptions import WalletException
 from .holders import remember_wallet, with_wallets
+from .ledger.money import ZERO
+from .ledger.post import run_in_transaction, start_writing
 from .utils import (
     get_exchange_service,
     get_purchase_service,
+    get_transaction_model,
     get_transfer_service,
     get_wallet_mixin,
     get_wallet_model,
@@ -44,8 +47,12 @@ class WalletMixin:
 
     @property
     def balance(self) -> "Decimal":
-        """The available balance of the default wallet."""
-        balance: Decimal = self.wallet.balance
+        """The available balance of the default wallet, 0 without one; creates none."""
+        wallet = get_wallet_model().objects.get_wallet(cast(models.Model, self))
+        if wallet is None:
+            return ZERO
+        remember_wallet(self, wallet)
+        balance: Decimal = wallet.balance
         return balance
 
     def get_wallet(self, slug: str = DEFAULT_SLUG) -> "Wallet":
@@ -54,11 +61,18 @@ class WalletMixin:
         model = get_wallet_model()
         wallet = model.objects.get_wallet(holder, slug)
         if wallet is None:
-            with transaction.atomic(using=model.objects.db):
-                wallet, created = model.objects.get_or_create_wallet(holder, slug)
-                if created:
-                    announce_wallet(wallet, self)
+            wallet = run_in_transaction(
+                lambda: self._get_or_create_wallet(slug), using=model.objects.db
+            )
         remember_wallet(self, wallet)
+        return wallet
+
+    def _get_or_create_wallet(self, slug: str) -> "Wallet":
+        wallets = get_wallet_model().objects
+        start_writing(wallets.db)
+        wallet, created = wallets.get_or_create_wallet(cast(models.Model, self), slug)
+        if created:
+            announce_wallet(wallet, self)
         return wallet
 
     def create_wallet(self, slug: str, **meta: Any) -> "Wallet":
@@ -66,12 +80,18 @@ class WalletMixin:
 
         :raises IntegrityError: the holder has a wallet of that slug
         """
-        holder = cast(models.Model, self)
-        wallet = get_wallet_model()(slug=slug, meta=meta, holder=holder)
-        with transaction.atomic(using=get_wallet_model().objects.db):
-            wallet.save(force_insert=True)
+        model = get_wallet_model()
+
+        def create() -> "Wallet":
+            start_writing(model.objects.db)
+            wallet = model(slug=slug, meta=meta, holder=cast(models.Model, self))
+            # A savepoint: a slug that is taken leaves the caller's transaction usable.
+            with transaction.atomic(using=model.objects.db):
+                wallet.save(force_insert=True)
             announce_wallet(wallet, self)
-        return wallet
+            return wallet
+
+        return run_in_transaction(create, using=model.objects.db)
 
     def has_wallet(self, slug: str = DEFAULT_SLUG) -> bool:
         """Tell whether the holder has a wallet of that slug; creates none."""
@@ -178,8 +198,10 @@ class WalletMixin:
         return wallets.filter(slug=slug, is_frozen=True).exists()
 
     def get_pending_transactions(self, slug: str = DEFAULT_SLUG) -> "models.QuerySet[Transaction]":
-        """Return the transactions of the wallet that wait for confirmation."""
-        return self.get_wallet(slug).transactions.filter(status="pending")
+        """Return the transactions of the wallet that wait for confirmation; creates none."""
+        wallet = get_wallet_model().objects.get_wallet(cast(models.Model, self), slug)
+        records = get_transaction_model().objects
+        return records.none() if wallet is None else records.filter(wallet=wallet, status="pending")
 
 
 def announce_wallet(wallet: "Wallet", holder: object) -> None:

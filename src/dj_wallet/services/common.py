@@ -160,6 +160,7 @@ class WalletService:
                     else Movement(wallet.pk, OUTSIDE, locked.amount, wallet.asset_id),
                 ),
                 f"transaction:{locked.uuid}",
+                allow_overdraft=locked.is_forced,
             )
             try:
                 posted = post_one(entry, using=using)
@@ -276,6 +277,7 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
             idempotency_key=key,
             status=AbstractTransaction.STATUS_PENDING,
         )
+        txn.is_forced = request.allow_overdraft
         insert_records([txn], using)
         announce(signals.transaction_created, sender, using=using, transaction=txn)
         return txn
