@@ -89,3 +89,49 @@ class Shop(WalletMixin, ProductMixin, models.Model):
 
     def get_meta_product(self) -> dict[str, object]:
         return {"product_name": "thing"}
+
+
+# The models of the README of release 0.1.0
+
+
+class ReadmeUser(WalletMixin, models.Model):
+    username = models.CharField(max_length=50)
+
+    def __str__(self) -> str:
+        return self.username
+
+
+class ReadmeOrganization(WalletMixin, models.Model):
+    name = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ReadmeTeam(WalletMixin, models.Model):
+    name = models.CharField(max_length=100)
+    organization = models.ForeignKey(ReadmeOrganization, on_delete=models.CASCADE)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DigitalCourse(ProductMixin, models.Model):
+    title = models.CharField(max_length=100)
+    price = models.DecimalField(max_digits=10, decimal_places=2)
+    stock = models.IntegerField(default=1)
+
+    def __str__(self) -> str:
+        return self.title
+
+    def get_amount_product(self, customer: object) -> object:
+        """REQUIRED: Return the price for this specific customer."""
+        return self.price
+
+    def can_buy(self, customer: object, quantity: int = 1) -> bool:
+        """OPTIONAL: Check inventory or eligibility (default: True)."""
+        return self.stock >= quantity
+
+    def get_meta_product(self) -> dict[str, object]:
+        """OPTIONAL: Add transaction metadata (default: {})."""
+        return {"course_id": self.id}
