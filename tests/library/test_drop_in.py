@@ -22,6 +22,7 @@ from dj_wallet.exceptions import (
 from dj_wallet.ledger.audit import audit_ledger
 from dj_wallet.models import Transaction, Transfer, Wallet
 from dj_wallet.services import ExchangeService, PurchaseService, TransferService, WalletService
+from tests.ledger.together import raise_errors, run_together
 from tests.testapp.models import Course, Person, Shop
 
 pytestmark = pytest.mark.django_db
@@ -345,3 +346,33 @@ def test_balances_are_current_without_refresh(alice, bob):
     assert wallet.balance == 100
     TransferService.transfer(alice, bob, 10)
     assert alice.wallet.balance + bob.wallet.balance == 100
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_key_from_eight_callers_exchanges_once():
+    alice = Person.objects.create(name="alice")
+    alice.deposit(100)
+    alice.get_wallet("eur")
+    results = raise_errors(
+        run_together(
+            *[
+                lambda: ExchangeService.exchange(alice, "default", "eur", 5, idempotency_key="k")
+                for _ in range(8)
+            ]
+        )
+    )
+    assert len({one.pk for one in results}) == 1
+    assert [one.replayed for one in results].count(False) == 1
+    assert (alice.balance, alice.get_wallet("eur").balance) == (95, 5)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_key_from_eight_callers_pays_once():
+    alice, shop = Person.objects.create(name="alice"), Shop.objects.create(price=5)
+    alice.deposit(100)
+    shop.get_wallet()
+    results = raise_errors(
+        run_together(*[lambda: alice.pay(shop, idempotency_key="k") for _ in range(8)])
+    )
+    assert len({one.pk for one in results}) == 1
+    assert (alice.balance, shop.balance) == (95, 5)

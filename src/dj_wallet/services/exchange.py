@@ -17,6 +17,7 @@ from .movements import (
     build_transaction,
     build_transfer,
     find_alias_of,
+    lock_wallets,
     post_records,
     refuse_other_use,
     run_undoing,
@@ -91,6 +92,9 @@ class ExchangeService:
         described = {**(meta or {}), "exchange_rate": str(rate), **notes}
 
         def exchange() -> Transaction:
+            if idempotency_key is not None:
+                # Callers with the same key wait for each other.
+                lock_wallets([from_wallet, to_wallet], using)
             start_writing(using)
             if found := _find_replayed(
                 from_wallet, to_wallet, paid, str(rate), idempotency_key, using
