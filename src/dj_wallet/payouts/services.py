@@ -200,7 +200,9 @@ def _settle(payout: Payout) -> None:
     record.status, record.confirmed = Transaction.STATUS_COMPLETED, True
     record.entry_id = posted.entry_id
     record.save(update_fields=["status", "confirmed", "entry_id", "updated_at"])
-    signals.transaction_confirmed.send(sender=WalletService, transaction=record)
+    signals.announce(
+        signals.transaction_confirmed, WalletService, using=record._state.db, transaction=record
+    )
 
 
 def _give_back(payout: Payout) -> None:
@@ -259,7 +261,11 @@ def _move(
     posted = post_one(entry)
     if not posted.replayed:
         update_balances(wallet, entry, posted)
-        signals.balance_changed.send(
-            sender=WalletService, wallet=wallet, transaction=payout.transaction
+        signals.announce(
+            signals.balance_changed,
+            WalletService,
+            using=wallet._state.db,
+            wallet=wallet,
+            transaction=payout.transaction,
         )
     return posted
