@@ -164,7 +164,12 @@ class Books(RuleBasedStateMachine):
     def move_and_undo(self, place, amount, verb):
         change = amount if verb == "deposit" else -amount
         record = self.attempt(lambda: getattr(self.wallets[place], verb)(amount), {place: change})
-        if record is not None:
+        if record is None:
+            return
+        if self.held[place] < change:  # the deposit filled what was overdrawn
+            with pytest.raises(InsufficientFunds):
+                WalletService.reverse_transaction(record)
+        else:
             WalletService.reverse_transaction(record)
             self.held[place] -= change
             with pytest.raises(TransactionAlreadyProcessed):

@@ -4,8 +4,9 @@ What the ORM's `bulk_create` does, with statements that are compiled once: compi
 transfer. On PostgreSQL a single entry and its records take one round trip.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from functools import cache
 from itertools import groupby
 from operator import attrgetter
@@ -41,6 +42,16 @@ PLAIN_FIELDS: Final = (
 )
 
 
+# Fields that write nothing, false and zero as they are.
+LITERAL_FIELDS: Final = (
+    models.CharField,
+    models.BooleanField,
+    models.BigIntegerField,
+    models.DecimalField,
+    models.ForeignKey,
+)
+
+
 class Column(NamedTuple):
     """A column with the function that makes its database value of a record; `is_now` for automatic timestamps."""
 
@@ -48,13 +59,14 @@ class Column(NamedTuple):
     type: str
     prepare: Callable[[Any], Any]
     is_now: bool
+    # Where a plain value is kept; "" if what is written may differ from it.
+    plain: str
 
 
 class InsertPlan(NamedTuple):
     """How the rows of a model are inserted: its columns but for the key that the database makes."""
 
     head: str
-    row: str
     tail: str
     columns: tuple[Column, ...]
     relations: "tuple[models.ForeignKey[Any, Any], ...]"
@@ -109,18 +121,44 @@ def insert_records(records: Sequence[models.Model], using: str) -> None:
 
 def _insert_at_once(records: Sequence[models.Model], plan: InsertPlan, using: str) -> None:
     now = timezone.now()
-    parameters = [
-        now if column.is_now else column.prepare(record)
-        for record in records
-        for column in plan.columns
-    ]
+    rows, parameters = [], []
+    for record in records:
+        literals = _find_literals(record, plan)
+        rows.append(f"({', '.join([literal or '%s' for literal in literals])})")
+        parameters += [
+            now if column.is_now else column.prepare(record)
+            for column, literal in zip(plan.columns, literals, strict=True)
+            if literal is None
+        ]
     with connections[using].cursor() as cursor:
-        cursor.execute(
-            plan.head + " VALUES " + ", ".join([plan.row] * len(records)) + plan.tail, parameters
-        )
+        cursor.execute(plan.head + " VALUES " + ", ".join(rows) + plan.tail, parameters)
         keys = cursor.fetchall()
     for record, (key,) in zip(records, keys, strict=True):
         _mark_saved(record, plan, key, now, using)
+
+
+def _find_literals(record: models.Model, plan: InsertPlan) -> tuple[str | None, ...]:
+    """Return the SQL of values that are written out: nothing, true, false and zero, which half of the columns hold.
+
+    psycopg reads a statement again each time it has more than 50 parameters or 4,096 characters.
+    """
+    values = record.__dict__
+    return tuple(
+        [
+            _LITERALS.get((type(value), value))
+            if column.plain and not (value := values.get(column.plain, _UNKNOWN))
+            else None
+            for column in plan.columns
+        ]
+    )
+
+
+_UNKNOWN: Final = object()
+_LITERALS: Final[Mapping[tuple[type, Any], str]] = {
+    (type(None), None): "NULL",
+    (bool, False): "false",
+    (Decimal, Decimal(0)): "0",
+}
 
 
 def _is_plain_save_needed(model: type[models.Model]) -> bool:
@@ -155,7 +193,6 @@ def _plan_insert(model: type[models.Model], using: str) -> InsertPlan:
     fields = [field for field in model._meta.local_concrete_fields if not field.primary_key]
     return InsertPlan(
         head=f"INSERT INTO {quote(model._meta.db_table)} ({', '.join(quote(str(field.column)) for field in fields)})",
-        row=f"({', '.join(['%s'] * len(fields))})",
         tail=f" RETURNING {quote(str(model._meta.pk.column))}",
         columns=tuple(
             Column(
@@ -163,6 +200,7 @@ def _plan_insert(model: type[models.Model], using: str) -> InsertPlan:
                 field.db_type(connection) or "",
                 _make_preparer(field, connection),
                 isinstance(field, models.DateTimeField) and (field.auto_now or field.auto_now_add),
+                field.attname if isinstance(field, LITERAL_FIELDS) else "",
             )
             for field in fields
         ),
@@ -180,6 +218,7 @@ def _make_preparer(field: Field, connection: BaseDatabaseWrapper) -> Callable[[A
 # One statement: the posting and its records
 
 References = tuple[tuple[str, int], ...]
+Shape = tuple[type[models.Model], References, tuple[str | None, ...]]
 
 
 def _post_in_one_statement(
@@ -192,7 +231,11 @@ def _post_in_one_statement(
     now = timezone.now()
     plans = [_plan_insert(type(record), using) for record in records]
     shape = tuple(
-        (type(record), _find_references(record, plan, records[:at]))
+        (
+            type(record),
+            _find_references(record, plan, records[:at]),
+            _find_literals(record, plan),
+        )
         for at, (record, plan) in enumerate(zip(records, plans, strict=True))
     )
     compiled = _compile(shape, using)
@@ -231,14 +274,19 @@ class Compiled(NamedTuple):
 
 
 @cache
-def _compile(shape: tuple[tuple[type[models.Model], References], ...], using: str) -> Compiled:
+def _compile(shape: tuple[Shape, ...], using: str) -> Compiled:
     parts = [f"posted AS MATERIALIZED (SELECT %s::timestamptz AS now, f.* FROM {POST_ONE_CALL} f)"]
     prepares = []
-    for at, (model, references) in enumerate(shape):
+    for at, (model, references, literals) in enumerate(shape):
         plan = _plan_insert(model, using)
         earlier = {name: f"(SELECT key FROM record{position})" for name, position in references}
         known = (
-            {column.name: "now" for column in plan.columns if column.is_now}
+            {
+                column.name: literal
+                for column, literal in zip(plan.columns, literals, strict=True)
+                if literal
+            }
+            | {column.name: "now" for column in plan.columns if column.is_now}
             | {ENTRY_FIELD: "o_entry_id"}
             | earlier
         )
