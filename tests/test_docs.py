@@ -33,7 +33,7 @@ REFERENCE = ROOT / "docs" / "reference"
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-PRINTED = re.compile(r"^(?:\s*print\(.*\)  # |#> )(.*)$", re.MULTILINE)
+PRINTED = re.compile(r"^(?:\s*(?:print\(.*)?\)  # |# ?> )(.*)$", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FIRST_CELL = re.compile(r"^\| `([^`]+)`", re.MULTILINE)
 CODE = re.compile(r"`([^`\n]+)`")

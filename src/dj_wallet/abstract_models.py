@@ -16,13 +16,18 @@ from django.utils import timezone
 from .conf import wallet_settings
 from .holders import HolderKeyField
 from .ledger.accounts import ensure_asset
-from .ledger.errors import LedgerReadOnly
+from .ledger.errors import LedgerReadOnly, MovementInvalid
 from .ledger.fields import MoneyField
 from .ledger.ids import uuid7
 from .ledger.models import LEDGER_COLUMNS, Account
+from .ledger.money import EXACT
+from .ledger.repair import fold_balance, repair_balance
 from .managers import TransactionManager, WalletManager
+from .swapping import SwappableKey
 
 DEFAULT_SLUG = "default"
+# What a SlugField holds. SQLite would take more.
+MAX_SLUG_LENGTH = 50
 
 
 class AbstractWallet(Account):
@@ -64,10 +69,13 @@ class AbstractWallet(Account):
         """Save everything but what the ledger owns; a new wallet gets its asset from `currency`.
 
         :raises LedgerReadOnly: a new wallet carries a balance, or `update_fields` names one
+        :raises MovementInvalid: the slug of a new wallet is longer than 50 characters
         """
         if self._state.adding:
             if any(getattr(self, column) for column in LEDGER_COLUMNS):
                 raise LedgerReadOnly("A wallet starts empty: deposit what it holds.")
+            if len(self.slug) > MAX_SLUG_LENGTH:
+                raise MovementInvalid(f"A slug has at most {MAX_SLUG_LENGTH} characters.")
             if not self.asset_id:
                 self.asset = ensure_asset(
                     self.currency,
@@ -97,13 +105,42 @@ class AbstractWallet(Account):
         self.is_frozen, self.frozen_at, self.frozen_reason = is_frozen, at, reason
         self.save(update_fields=["is_frozen", "frozen_at", "frozen_reason", "updated_at"])
 
+    def recalculate_balance(self) -> tuple[Decimal, Decimal]:
+        """Return what the postings say the wallet holds, and how much more this object says."""
+        calculated = fold_balance(self.pk, using=self._state.db)
+        return calculated, EXACT.subtract(self.balance, calculated)
+
+    def sync_balance(self) -> Decimal:
+        """Set a balance that somebody altered to what the postings say, record the repair, and return it."""
+        balance = repair_balance(self.pk, using=self._state.db)
+        self.balance = balance
+        return balance
+
+    def audit_balance(self) -> dict[str, Any]:
+        """Return the balance beside what the postings say, and the wallet's transactions, oldest first."""
+        calculated, discrepancy = self.recalculate_balance()
+        records = self.transactions.order_by("created_at", "pk").values(  # type: ignore[attr-defined]
+            "uuid", "type", "amount", "confirmed", "created_at", "meta"
+        )
+        transactions = list(records)
+        return {
+            "wallet_uuid": str(self.uuid),
+            "wallet_slug": self.slug,
+            "cached_balance": self.balance,
+            "calculated_balance": calculated,
+            "discrepancy": discrepancy,
+            "is_consistent": discrepancy == 0,
+            "transaction_count": len(transactions),
+            "transactions": transactions,
+        }
+
     # The verbs, on the wallet itself. Each is one call of the service class that the settings name.
 
     def deposit(self, amount: Any, meta: Any = None, confirmed: bool = True, **options: Any) -> Any:
         """Add to this wallet; see `WalletService.deposit`."""
         from .utils import get_wallet_service
 
-        return get_wallet_service().deposit(self, amount, meta, confirmed, **options)
+        return get_wallet_service().deposit(self, amount, meta=meta, confirmed=confirmed, **options)
 
     def withdraw(
         self, amount: Any, meta: Any = None, confirmed: bool = True, **options: Any
@@ -111,7 +148,25 @@ class AbstractWallet(Account):
         """Take from this wallet; see `WalletService.withdraw`."""
         from .utils import get_wallet_service
 
-        return get_wallet_service().withdraw(self, amount, meta, confirmed, **options)
+        return get_wallet_service().withdraw(
+            self, amount, meta=meta, confirmed=confirmed, **options
+        )
+
+    def force_withdraw(
+        self, amount: Any, meta: Any = None, confirmed: bool = True, **options: Any
+    ) -> Any:
+        """Take from this wallet even what it does not hold; see `WalletService.force_withdraw`."""
+        from .utils import get_wallet_service
+
+        return get_wallet_service().force_withdraw(
+            self, amount, meta=meta, confirmed=confirmed, **options
+        )
+
+    def pay(self, product: Any, quantity: int = 1, **options: Any) -> Any:
+        """Buy a product for the holder out of this wallet; see `PurchaseService.pay`."""
+        from .utils import get_purchase_service
+
+        return get_purchase_service().pay(self.holder, product, quantity, wallet=self, **options)
 
     def transfer(
         self, to_wallet: "AbstractWallet", amount: Any, meta: Any = None, **options: Any
@@ -148,7 +203,18 @@ class AbstractTransaction(models.Model):
     # True on the object that answers a repeated call; not stored.
     replayed = False
     IMMUTABLE_COLUMNS = frozenset(
-        {"wallet", "payable_type", "payable_id", "type", "amount", "uuid", "idempotency_key"}
+        {
+            *("wallet", "payable_type", "payable_id", "type", "amount", "uuid", "idempotency_key"),
+            *("counterpart", "allow_overdraft", "refunded_amount"),
+        }
+    )
+
+    wallet = SwappableKey(
+        wallet_settings.WALLET_MODEL,
+        on_delete=models.PROTECT,
+        migrated_to="dj_wallet.account",
+        role="TRANSACTION_MODEL",
+        related_name="transactions",
     )
     # Written by name, or by `save()` if the caller changed them: a stale object leaves them alone.
     STATUS_COLUMNS = ("status", "confirmed")
@@ -166,6 +232,8 @@ class AbstractTransaction(models.Model):
     uuid = models.UUIDField(default=uuid7, editable=False, unique=True)
     type = models.CharField(max_length=20, choices=TYPE_CHOICES)
     amount = MoneyField()
+    # How much of it was given back. Of a transfer the withdrawal keeps count, and its row is the lock.
+    refunded_amount = MoneyField(default=Decimal(0), editable=False)
     confirmed = models.BooleanField(default=True)
     status = models.CharField(
         max_length=20,
@@ -190,6 +258,11 @@ class AbstractTransaction(models.Model):
             models.CheckConstraint(
                 condition=models.Q(amount__gt=0) | models.Q(amount=0, entry_id__isnull=True),
                 name="%(app_label)s_%(class)s_amount_positive",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(refunded_amount__gte=0)
+                & models.Q(refunded_amount__lte=models.F("amount")),
+                name="%(app_label)s_%(class)s_refunded_at_most_once",
             ),
             models.UniqueConstraint(
                 fields=["idempotency_key"],
@@ -269,6 +342,21 @@ class AbstractTransfer(models.Model):
         (STATUS_GIFT, "Gift"),
     )
 
+    withdraw = SwappableKey(
+        wallet_settings.TRANSACTION_MODEL,
+        on_delete=models.PROTECT,
+        role="TRANSFER_MODEL",
+        related_name="transfer_withdraw",
+    )
+    deposit = SwappableKey(
+        wallet_settings.TRANSACTION_MODEL,
+        on_delete=models.PROTECT,
+        role="TRANSFER_MODEL",
+        related_name="transfer_deposit",
+    )
+    refund_of = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, editable=False, related_name="refunds"
+    )
     from_type = models.ForeignKey(
         ContentType,
         on_delete=models.PROTECT,

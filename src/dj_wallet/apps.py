@@ -1,6 +1,7 @@
 """The Django app."""
 
 from django.apps import AppConfig
+from django.core.checks import register
 from django.db.backends.signals import connection_created
 
 
@@ -12,9 +13,13 @@ class DjangoWalletsConfig(AppConfig):
     def ready(self) -> None:
         from .adoption.audit import check_openings
         from .audit import check_transactions
+        from .checks import check_settings
         from .ledger.audit import CHECKS
         from .ledger.store import prepare_connection
+        from .mixins import install_mixin_class
 
+        register(check_settings)
+        install_mixin_class()
         connection_created.connect(prepare_connection, dispatch_uid="dj_wallet.prepare_connection")
         if check_transactions not in CHECKS:
             CHECKS.append(check_transactions)

@@ -7,17 +7,15 @@ from django.db.models import Exists, OuterRef, Q
 from .adoption.audit import without_adopted
 from .ledger.audit import MAX_PROBLEMS, Problem
 from .ledger.models import IS_NOT_FIRST, Posting
-from .models import Transaction
+from .utils import get_transaction_model
 
 
 def check_transactions(alias: str) -> Iterator[Problem]:
     """A completed transaction points at an entry that moved its amount into, or out of, its wallet, or release 0.1.0 recorded it."""
-    completed = Transaction.objects.using(alias).filter(status=Transaction.STATUS_COMPLETED)
+    model = get_transaction_model()
+    completed = model._default_manager.using(alias).filter(status=model.STATUS_COMPLETED)
     completed = without_adopted(completed)
-    for type_, side in (
-        (Transaction.TYPE_DEPOSIT, "destination"),
-        (Transaction.TYPE_WITHDRAW, "source"),
-    ):
+    for type_, side in ((model.TYPE_DEPOSIT, "destination"), (model.TYPE_WITHDRAW, "source")):
         wallet = Q(**{f"{side}_account_id": OuterRef("wallet_id")})
         moved = Posting.objects.filter(wallet, amount=OuterRef("amount"))
         first = moved.filter(pk=OuterRef("entry_id"))

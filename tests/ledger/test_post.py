@@ -99,7 +99,7 @@ def test_a_conflict_leaves_the_callers_transaction_usable(door):
 
 @pytest.mark.django_db(transaction=True)
 def test_verbs_that_are_refused_leave_the_callers_transaction_usable(alice, bob, charlie, snapshot):
-    assert charlie.balance == 0
+    assert charlie.wallet.balance == 0
     alice.deposit(10)
     bob.freeze_wallet()
     before = snapshot()

@@ -73,7 +73,7 @@ def test_a_withdrawal_tells_of_the_money(alice, sent):
 
 def test_a_transfer_tells_of_both_sides_with_fresh_wallets(alice, bob, sent):
     alice.deposit(100)
-    assert bob.balance == 0
+    assert bob.wallet.balance == 0
     sent.clear()
     transfer = alice.transfer(bob, 40)
     assert names(sent) == [
@@ -91,11 +91,11 @@ def test_a_transfer_tells_of_both_sides_with_fresh_wallets(alice, bob, sent):
 
 
 def test_a_pending_record_tells_of_itself_and_of_no_money(alice, sent):
-    assert alice.balance == 0
+    assert alice.wallet.balance == 0
     sent.clear()
     record = alice.deposit(5, confirmed=False)
-    assert names(sent) == ["transaction_created"]
-    assert sent[0][1] == {"sender": WalletService, "transaction": record}
+    assert names(sent) == ["pre_deposit", "transaction_created"]
+    assert sent[1][1] == {"sender": WalletService, "transaction": record}
 
 
 def test_a_confirmation_tells_of_the_money(alice, sent):
@@ -150,7 +150,7 @@ def test_signals_are_sent_inside_the_transaction(alice):
 @pytest.mark.parametrize("name", ["pre_deposit", "pre_withdraw"])
 def test_a_receiver_can_veto_what_has_not_happened(alice, bob, veto, snapshot, name):
     alice.deposit(10)
-    assert bob.balance == 0
+    assert bob.wallet.balance == 0
     before = snapshot()
     veto(getattr(signals, name))
     with pytest.raises(PermissionError):
@@ -177,7 +177,7 @@ def test_a_veto_stops_a_bulk_call_whole(alice, veto, snapshot):
 @pytest.mark.parametrize("name", ["balance_changed", "transaction_created", "transfer_completed"])
 def test_a_receiver_that_raises_undoes_the_movement(alice, bob, veto, snapshot, name):
     alice.deposit(10)
-    assert bob.balance == 0
+    assert bob.wallet.balance == 0
     before = snapshot()
     veto(getattr(signals, name))
     with pytest.raises(PermissionError):

@@ -116,7 +116,7 @@ def test_a_deposit_creates_no_wallet_but_the_holders(alice):
 def test_wallets_are_told_apart_by_slug(alice):
     savings = alice.get_wallet("savings")
     savings.deposit(5)
-    assert alice.balance == 0
+    assert alice.wallet.balance == 0
     assert alice.get_wallet("savings").balance == 5
     assert Wallet.objects.count() == 2
 

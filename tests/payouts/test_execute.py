@@ -353,6 +353,15 @@ def test_nobody_else_confirms_or_rejects_the_transaction_of_a_payout(payout, by_
     assert payout.transaction.status == "pending"
 
 
+def test_the_transaction_of_a_payout_does_not_expire(payout, wallet):
+    other = wallet.withdraw(1, confirmed=False)
+    later = timezone.now() + timedelta(days=1)
+    assert WalletService.expire_pending_transactions(wallet, before_date=later) == 1
+    payout.transaction.refresh_from_db()
+    other.refresh_from_db()
+    assert (payout.transaction.status, other.status) == ("pending", "expired")
+
+
 def test_the_audit_finds_held_money_that_no_open_payout_explains(payout, no_bank):
     execute_payout(payout.pk)
     assert look(payout) == ("pending", "pending", 70, 30)

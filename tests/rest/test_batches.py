@@ -180,7 +180,7 @@ def test_an_item_that_breaks_a_receiver_does_not_take_its_neighbours_along(
     api, wallet, bobs_wallet
 ):
     def refuse(amount, **_):
-        if amount == "13":
+        if amount == 13:
             raise ValueError("unlucky")
 
     pre_withdraw.connect(refuse)

@@ -11,6 +11,8 @@
     +-- OutcomeUnknown                the database did not say whether it committed: ask again with the same key
     +-- LedgerReadOnly                balances and history are written by `post` only
     +-- TransactionAlreadyProcessed   the record has left the state this step needs
+    +-- PriceChanged                  a purchase no longer costs what was agreed
+    +-- RefundTooLarge                more than is left of what was paid
 
 The order above is the precedence: of several reasons the first is reported.
 Each class carries a stable `code` for machines and says whether the very same call can succeed later (`retryable`).
@@ -87,3 +89,15 @@ class TransactionAlreadyProcessed(WalletException):
     """The transaction has already left the state that this step needs."""
 
     code = "transaction_already_processed"
+
+
+class RefundTooLarge(WalletException):
+    """Less is left to give back: what was paid, minus what was given back before."""
+
+    code = "refund_too_large"
+
+
+class PriceChanged(WalletException):
+    """The purchase costs something else than the quote that the customer agreed to."""
+
+    code = "price_changed"

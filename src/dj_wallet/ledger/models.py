@@ -263,6 +263,18 @@ class CheckpointHorizon(models.Model):
         return f"Posting {self.posting_id}, when transaction {self.transaction_id} has ended"
 
 
+class BalanceRepair(models.Model):
+    """A balance that was not the sum of its postings, and what it was set to. Written by `ledger.repair`."""
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
+    found = MoneyField()
+    restored = MoneyField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.found} -> {self.restored} on account {self.account_id}"
+
+
 class LedgerEntry(models.Model):
     """One side of a posting as a line of a ledger (seed 001): a debit or a credit. A database view, never written."""
 

@@ -117,7 +117,7 @@ def refuse_other_hands(record: Transaction) -> None:
 
     :raises TransactionAlreadyProcessed: it has a payout
     """
-    if Payout.objects.filter(transaction=record).exists():
+    if isinstance(record, Transaction) and Payout.objects.filter(transaction=record).exists():
         raise TransactionAlreadyProcessed("Transaction is already in the hands of its payout.")
 
 
@@ -214,7 +214,9 @@ def _settle(payout: Payout) -> None:
     record.status, record.confirmed = Transaction.STATUS_COMPLETED, True
     record.entry_id = posted.entry_id
     record.save(update_fields=["status", "confirmed", "entry_id", "updated_at"])
-    signals.transaction_confirmed.send(sender=WalletService, transaction=record)
+    signals.announce(
+        signals.transaction_confirmed, WalletService, using=record._state.db, transaction=record
+    )
 
 
 def _give_back(payout: Payout) -> None:
@@ -273,7 +275,11 @@ def _move(
     posted = post_one(entry)
     if not posted.replayed:
         update_balances(wallet, entry, posted)
-        signals.balance_changed.send(
-            sender=WalletService, wallet=wallet, transaction=payout.transaction
+        signals.announce(
+            signals.balance_changed,
+            WalletService,
+            using=wallet._state.db,
+            wallet=wallet,
+            transaction=payout.transaction,
         )
     return posted

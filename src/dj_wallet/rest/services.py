@@ -57,7 +57,9 @@ def open_wallet(
     try:
         with transaction.atomic():
             wallet.save(force_insert=True)
-            signals.wallet_created.send(sender=Wallet, wallet=wallet, holder=user)
+            signals.announce(
+                signals.wallet_created, Wallet, using=wallet._state.db, wallet=wallet, holder=user
+            )
     except IntegrityError:
         return _find_opened(wallet, slug, idempotency_key), True
     return wallet, False

@@ -1,12 +1,16 @@
 """Deposits and withdrawals of one wallet."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, cast
 
 from django.db import router
+from django.utils import timezone
 
 from dj_wallet import signals
 from dj_wallet.abstract_models import AbstractTransaction, AbstractWallet
+from dj_wallet.conf import wallet_settings
 from dj_wallet.ledger.engine import Entry, Kind, Movement, find_key_malformation
 from dj_wallet.ledger.errors import (
     AccountNotFound,
@@ -18,17 +22,24 @@ from dj_wallet.ledger.models import Posting
 from dj_wallet.ledger.money import parse_amount, read_number
 from dj_wallet.ledger.post import post_one, run_in_transaction
 from dj_wallet.ledger.records import insert_records
-from dj_wallet.models import Transaction
+from dj_wallet.models import Transaction, Wallet
+from dj_wallet.signals import announce
+from dj_wallet.utils import get_transaction_model
 
 from .movements import (
     OUTSIDE,
     Request,
     build_transaction,
+    make_frozen_error,
     move,
+    name_frozen,
     refuse_other_use,
     run_with_keys,
+    send_pre_signals,
+    take_counterpart,
     update_balances,
 )
+from .refunds import reverse
 
 # Apps that move the money of a pending transaction themselves add a function that raises
 # TransactionAlreadyProcessed for theirs: nobody else may confirm or reject it.
@@ -43,13 +54,24 @@ class WalletService:
     """
 
     @staticmethod
-    def verify_amount(amount: Any) -> None:
-        """Check that the amount is a positive number, without looking at any wallet.
+    def verify_amount(amount: Any) -> Decimal:
+        """Return the amount as a number, without looking at any wallet.
 
-        :raises AmountInvalid: it is not
+        :raises AmountInvalid: it is not a positive number
         """
-        if read_number(amount) <= 0:
+        number = read_number(amount)
+        if number <= 0:
             raise AmountInvalid(f"The amount must be greater than zero, not {amount}.")
+        return number
+
+    @classmethod
+    def _check_frozen(cls, wallet: AbstractWallet) -> None:
+        """Refuse a wallet that is frozen, for subclasses written for release 0.1.0.
+
+        :raises WalletFrozen: it is
+        """
+        if wallet.is_frozen:
+            raise make_frozen_error(wallet)
 
     @classmethod
     def deposit(
@@ -68,7 +90,9 @@ class WalletService:
         :raises WalletFrozen: the wallet is frozen
         :raises IdempotencyConflict: the key was used for something else
         """
-        request = Request(Kind.DEPOSIT, source, wallet, amount, meta, idempotency_key)
+        request = Request(
+            Kind.DEPOSIT, take_counterpart(wallet, source), wallet, amount, meta, idempotency_key
+        )
         return cls._move(request, AbstractTransaction.TYPE_DEPOSIT, confirmed)
 
     @classmethod
@@ -91,7 +115,14 @@ class WalletService:
         :raises InsufficientFunds: the wallet holds less
         :raises IdempotencyConflict: the key was used for something else
         """
-        request = Request(Kind.WITHDRAWAL, wallet, destination, amount, meta, idempotency_key)
+        request = Request(
+            Kind.WITHDRAWAL,
+            wallet,
+            take_counterpart(wallet, destination),
+            amount,
+            meta,
+            idempotency_key,
+        )
         return cls._move(request, AbstractTransaction.TYPE_WITHDRAW, confirmed)
 
     @classmethod
@@ -109,7 +140,7 @@ class WalletService:
         request = Request(
             Kind.WITHDRAWAL,
             wallet,
-            destination,
+            take_counterpart(wallet, destination),
             amount,
             meta,
             idempotency_key,
@@ -126,21 +157,24 @@ class WalletService:
         :raises InsufficientFunds: a withdrawal of more than the wallet holds
         :raises IdempotencyConflict: somebody else used the key of the confirmation
         """
-        using = txn._state.db or router.db_for_write(Transaction)
+        using = txn._state.db or router.db_for_write(type(txn))
 
         def confirm() -> Transaction:
             locked = lock_pending(txn, using, "confirm")
             wallet = locked.wallet
             entry = _build_confirmation(locked)
-            posted = post_one(entry, using=using)
+            try:
+                posted = post_one(entry, using=using)
+            except WalletFrozen as refusal:
+                raise name_frozen([wallet], using) or refusal from None
             if posted.replayed:  # our key, used by somebody else
                 raise refuse_other_use(entry.idempotency_key)
             locked.status, locked.confirmed = AbstractTransaction.STATUS_COMPLETED, True
             locked.entry_id = posted.entry_id
             locked.save(update_fields=["status", "confirmed", "entry_id", "updated_at"])
             update_balances(wallet, entry, posted)
-            signals.balance_changed.send(sender=cls, wallet=wallet, transaction=locked)
-            signals.transaction_confirmed.send(sender=cls, transaction=locked)
+            announce(signals.balance_changed, cls, using=using, wallet=wallet, transaction=locked)
+            announce(signals.transaction_confirmed, cls, using=using, transaction=locked)
             return locked
 
         return run_in_transaction(confirm, using=using)
@@ -151,21 +185,65 @@ class WalletService:
 
         :raises TransactionAlreadyProcessed: it is not pending
         """
-        using = txn._state.db or router.db_for_write(Transaction)
+        using = txn._state.db or router.db_for_write(type(txn))
 
         def reject() -> Transaction:
             locked = lock_pending(txn, using, "reject")
             locked.status = AbstractTransaction.STATUS_FAILED
-            locked.meta = {**(locked.meta or {}), "rejection_reason": reason}
+            if reason:
+                locked.meta = {**(locked.meta or {}), "rejection_reason": reason}
             locked.save(update_fields=["status", "meta", "updated_at"])
             return locked
 
         return run_in_transaction(reject, using=using)
 
     @classmethod
+    def reverse_transaction(cls, txn: Transaction, reason: str = "") -> Transaction:
+        """Undo a completed transaction by an opposite one on the same wallet, which is returned.
+
+        A leg of a transfer takes the whole transfer back, and a payment its purchase line: money is never created or
+        destroyed by undoing half of a movement.
+
+        :raises TransactionAlreadyProcessed: it is not completed, or some of it was given back already
+        :raises WalletFrozen: a wallet is frozen
+        :raises InsufficientFunds: who has to give it back holds less
+        """
+        return reverse(txn, reason, sender=cls)
+
+    @classmethod
+    def expire_pending_transactions(
+        cls, wallet: AbstractWallet, before_date: datetime | None = None
+    ) -> int:
+        """Expire the pending transactions of the wallet from before a date; return how many.
+
+        Those in the hands of another app, such as payouts, stay as they are.
+
+        :param before_date: by default so many hours ago as PENDING_TRANSACTION_EXPIRY_HOURS says
+        """
+        using = wallet._state.db or router.db_for_write(type(wallet))
+        age = timedelta(hours=wallet_settings.PENDING_TRANSACTION_EXPIRY_HOURS)
+        now = timezone.now()
+        records = get_transaction_model()._default_manager.using(using)
+        pending = records.filter(
+            wallet=cast(Wallet, wallet),
+            status=AbstractTransaction.STATUS_PENDING,
+            created_at__lt=before_date or now - age,
+        )
+
+        def expire() -> int:
+            free = [txn.pk for txn in pending.select_for_update(of=("self",)) if not _is_held(txn)]
+            return records.filter(pk__in=free).update(
+                status=AbstractTransaction.STATUS_EXPIRED, updated_at=now
+            )
+
+        return run_in_transaction(expire, using=using)
+
+    @classmethod
     def _move(cls, request: Request, type_: str, confirmed: bool) -> Transaction:
         if confirmed:
             return cast(Transaction, move(request, sender=cls))
+        wallet = request.wallets[0]
+        send_pre_signals(request, parse_amount(request.amount, wallet.decimal_places), cls)
         return record_pending(request, type_, sender=cls)
 
 
@@ -178,7 +256,7 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
     :raises IdempotencyConflict: the key was used for something else
     """
     wallet = request.wallets[0]
-    using = wallet._state.db or router.db_for_write(Transaction)
+    using = wallet._state.db or router.db_for_write(type(wallet))
     key = request.idempotency_key
     if problem := find_key_malformation(key):
         raise problem
@@ -190,9 +268,8 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
         fresh = wallets.filter(pk=wallet.pk).first()
         if fresh is None:
             raise AccountNotFound("There is no such wallet.")
-        found = (
-            Transaction.objects.using(using).filter(idempotency_key=key).first() if key else None
-        )
+        records = get_transaction_model()._default_manager.using(using)
+        found = records.filter(idempotency_key=key).first() if key else None
         if (
             found is None
             and key
@@ -205,9 +282,7 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
             found.replayed = True
             return found
         if fresh.is_frozen:
-            raise WalletFrozen(
-                f"Wallet '{fresh.slug}' is frozen: {fresh.frozen_reason or 'No reason provided'}"
-            )
+            raise make_frozen_error(fresh)
         txn = build_transaction(
             wallet,
             type_,
@@ -222,7 +297,7 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
         )
         txn.allow_overdraft = request.allow_overdraft
         insert_records([txn], using)
-        signals.transaction_created.send(sender, transaction=txn)
+        announce(signals.transaction_created, sender, using=using, transaction=txn)
         return txn
 
     return run_with_keys(record, using=using)
@@ -246,13 +321,24 @@ def _build_confirmation(pending: Transaction) -> Entry:
     return Entry(kind, (movement,), key, allow_overdraft=pending.allow_overdraft)
 
 
+def _is_held(txn: Transaction) -> bool:
+    """Tell whether another app moves the money of the transaction."""
+    try:
+        for guard in PENDING_GUARDS:
+            guard(txn)
+    except TransactionAlreadyProcessed:
+        return True
+    return False
+
+
 def lock_pending(txn: Transaction, using: str, step: str) -> Transaction:
     """Return the transaction, locked and fresh.
 
     :raises TransactionAlreadyProcessed: it is not pending, or in the hands of another app
     """
     locked = (
-        Transaction.objects.using(using)
+        get_transaction_model()
+        ._default_manager.using(using)
         .select_for_update(of=("self",))
         .select_related("wallet")
         .get(pk=txn.pk)

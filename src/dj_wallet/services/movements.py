@@ -3,27 +3,44 @@
 Every deposit, withdrawal and transfer, single or in bulk, comes through `move_many`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
+from functools import cache
+from itertools import groupby
 from typing import Any, Final, NamedTuple, TypeVar
 
 from django.contrib.contenttypes.models import ContentType
-from django.db import IntegrityError, connections, router
+from django.db import IntegrityError, connections, models, router
+from django.db import transaction as db_transaction
 from django.db.models import Exists, OuterRef
 
 from dj_wallet import signals
 from dj_wallet.abstract_models import AbstractTransaction, AbstractTransfer, AbstractWallet
 from dj_wallet.ledger.engine import Entry, Kind, Movement, Posted, find_key_malformation
-from dj_wallet.ledger.errors import IdempotencyConflict, WalletException
-from dj_wallet.ledger.models import BALANCE_COLUMNS, Posting
-from dj_wallet.ledger.money import parse_amount, trim
-from dj_wallet.ledger.post import post, run_in_transaction
+from dj_wallet.ledger.errors import IdempotencyConflict, WalletException, WalletFrozen
+from dj_wallet.ledger.models import BALANCE_COLUMNS, Account, Posting
+from dj_wallet.ledger.money import ZERO, parse_amount, trim
+from dj_wallet.ledger.post import post, run_in_transaction, start_writing
 from dj_wallet.ledger.records import build_record, insert_records
-from dj_wallet.models import Transaction, Transfer
+from dj_wallet.ledger.records import post_with_records as post_with_any_records
+from dj_wallet.models import Transaction, Transfer, Wallet
+from dj_wallet.utils import (
+    get_transaction_model,
+    get_transfer_model,
+    get_wallet_model,
+    get_wallet_service,
+)
 
 from .recorded import post_with_records
 
 OUTSIDE: Final = "external:cash"
+TRANSIT: Final = "transit"
+
+# Where the next deposit or withdrawal of a wallet comes from or goes to instead of OUTSIDE; see `counterpart`.
+_counterpart: ContextVar[tuple[int, str] | None] = ContextVar("counterpart", default=None)
 
 Record = Transaction | Transfer
 R = TypeVar("R")
@@ -74,11 +91,16 @@ def move(request: Request, *, sender: type) -> Record:
     :raises WalletException: refused, nothing moved
     """
     using = find_alias([request])
-    _send_pre_signals(request, sender)
     entry = _build_entry(request)
     if isinstance(entry, WalletException):
         raise entry
-    return run_with_keys(lambda: _move_one(request, entry, sender, using), using=using)
+    send_pre_signals(request, entry.movements[0].amount, sender)
+    try:
+        return run_undoing(
+            lambda: _move_one(request, entry, sender, using), sender=sender, using=using
+        )
+    except WalletFrozen as refusal:
+        raise name_frozen(request.wallets, using) or refusal from None
 
 
 def run_with_keys(work: Callable[[], R], *, using: str) -> R:
@@ -96,7 +118,7 @@ def run_with_keys(work: Callable[[], R], *, using: str) -> R:
 
 def _move_one(request: Request, entry: Entry, sender: type, using: str) -> Record:
     moved = _build_records(request, entry)
-    _refuse_pending_keys([entry], using)
+    refuse_pending_keys([entry], using)
     records = [*moved.transactions, moved.transfer] if moved.transfer else moved.transactions
     posted = post_with_records(entry, records, using=using)
     if posted.replayed:
@@ -104,7 +126,7 @@ def _move_one(request: Request, entry: Entry, sender: type, using: str) -> Recor
         if isinstance(found, WalletException):
             raise found
         return found
-    _announce(moved, posted, sender)
+    _announce(moved, posted, sender, using)
     return moved.record
 
 
@@ -119,9 +141,10 @@ def move_many(
     :param sender: the sender of the signals, the service class
     """
     alias = using or find_alias(requests)
-    for request in requests:
-        _send_pre_signals(request, sender)
     entries = [_build_entry(request) for request in requests]
+    for request, entry in zip(requests, entries, strict=True):
+        if isinstance(entry, Entry):
+            send_pre_signals(request, entry.movements[0].amount, sender)
     return run_with_keys(lambda: _move_many(requests, entries, sender, alias), using=alias)
 
 
@@ -129,19 +152,82 @@ def find_alias(requests: Sequence[Request]) -> str:
     """Return the database of the first wallet."""
     for request in requests:
         for wallet in request.wallets:
-            return wallet._state.db or router.db_for_write(Transaction)
-    return router.db_for_write(Transaction)
+            return wallet._state.db or router.db_for_write(type(wallet))
+    return router.db_for_write(get_transaction_model())
 
 
-def _send_pre_signals(request: Request, sender: type) -> None:
-    if isinstance(request.source, AbstractWallet):
-        signals.pre_withdraw.send(
-            sender, wallet=request.source, amount=request.amount, meta=request.meta
+def find_alias_of(wallet: AbstractWallet) -> str:
+    """Return the database of the wallet."""
+    return wallet._state.db or router.db_for_write(type(wallet))
+
+
+def run_undoing(work: Callable[[], R], *, sender: type, using: str, always: bool = False) -> R:
+    """Run `work` in a transaction as `run_with_keys` does; what it wrote before it raised is undone.
+
+    In the caller's transaction that takes a savepoint, which is only made if somebody else's code runs in between:
+    receivers of our signals, or whatever `always` stands for.
+    """
+    if not connections[using].in_atomic_block or not (always or _has_listeners(sender)):
+        return run_with_keys(work, using=using)
+    with db_transaction.atomic(using=using):
+        return work()
+
+
+def _has_listeners(sender: type) -> bool:
+    return any(
+        signal.has_listeners(sender)
+        for signal in (
+            signals.balance_changed,
+            signals.transaction_created,
+            signals.transfer_completed,
         )
+    )
+
+
+def send_pre_signals(request: Request, amount: Decimal, sender: type) -> None:
+    """Ask the receivers of `pre_withdraw` and `pre_deposit`: whichever raises stops the movement."""
+    if isinstance(request.source, AbstractWallet):
+        signals.pre_withdraw.send(sender, wallet=request.source, amount=amount, meta=request.meta)
     if isinstance(request.destination, AbstractWallet):
         signals.pre_deposit.send(
-            sender, wallet=request.destination, amount=request.amount, meta=request.meta
+            sender, wallet=request.destination, amount=amount, meta=request.meta
         )
+
+
+@contextmanager
+def counterpart(wallet: AbstractWallet, code: str) -> Iterator[None]:
+    """Let the next deposit into, or withdrawal from, this wallet come from or go to the system account `code`.
+
+    For calls of a service class of the user's, whose methods have the parameters of release 0.1.0 only.
+    """
+    token = _counterpart.set((wallet.pk, code))
+    try:
+        yield
+    finally:
+        _counterpart.reset(token)
+
+
+def take_counterpart(wallet: AbstractWallet, given: str) -> str:
+    """Return the system account that `counterpart` names for this wallet, once, or the one given."""
+    named = _counterpart.get()
+    if named is None or given != OUTSIDE or named[0] != wallet.pk:
+        return given
+    _counterpart.set(None)
+    return named[1]
+
+
+def name_frozen(wallets: Sequence[AbstractWallet], using: str) -> WalletFrozen | None:
+    """Return the refusal that names the frozen one of these wallets, if it still is."""
+    pks = [wallet.pk for wallet in wallets]
+    frozen = get_wallet_model()._default_manager.using(using).filter(pk__in=pks, is_frozen=True)
+    return next((make_frozen_error(wallet) for wallet in frozen), None)
+
+
+def make_frozen_error(wallet: AbstractWallet) -> WalletFrozen:
+    """Return the refusal of a frozen wallet."""
+    return WalletFrozen(
+        f"Wallet '{wallet.slug}' is frozen: {wallet.frozen_reason or 'No reason provided'}"
+    )
 
 
 def _build_entry(request: Request) -> Entry | WalletException:
@@ -196,7 +282,7 @@ def _move_many(
             posted.append(outcome)
     _insert_records(list(moved.values()), using)
     for one, place in zip(moved.values(), posted, strict=True):
-        _announce(one, place, sender)
+        _announce(one, place, sender, using)
     found = dict(
         zip(replayed, _find_replayed([requests[at] for at in replayed], using), strict=True)
     )
@@ -249,13 +335,13 @@ def build_transaction(
     amount: Decimal,
     *,
     meta: Mapping[str, Any] | None,
-    entry_id: int | None,
-    idempotency_key: str | None,
+    entry_id: int | None = None,
+    idempotency_key: str | None = None,
     status: str = AbstractTransaction.STATUS_COMPLETED,
 ) -> Transaction:
     """Return an unsaved record of a deposit into, or a withdrawal from, the wallet."""
-    record = build_record(
-        Transaction,
+    record: Transaction = build_record(
+        get_transaction_model(),
         {
             "payable_type_id": ContentType.objects.get_for_model(wallet).pk,
             "payable_id": wallet.pk,
@@ -276,18 +362,40 @@ def build_transaction(
 
 def _build_transfer(request: Request, transactions: Sequence[Transaction]) -> Transfer:
     withdraw, deposit = transactions
+    return build_transfer(
+        withdraw,
+        deposit,
+        status=request.transfer_status,
+        idempotency_key=request.idempotency_key,
+    )
+
+
+def build_transfer(
+    withdraw: Transaction,
+    deposit: Transaction,
+    *,
+    status: str,
+    fee: Decimal = ZERO,
+    discount: Decimal = ZERO,
+    refund_of: Transfer | None = None,
+    idempotency_key: str | None = None,
+) -> Transfer:
+    """Return an unsaved record of a movement from the wallet of one transaction to that of the other."""
     return build_record(
-        Transfer,
+        get_transfer_model(),
         {
             "from_type_id": withdraw.payable_type_id,
             "from_id": withdraw.payable_id,
             "to_type_id": deposit.payable_type_id,
             "to_id": deposit.payable_id,
-            "status": request.transfer_status,
+            "status": status,
+            "fee": fee,
+            "discount": discount,
+            "refund_of_id": None if refund_of is None else refund_of.pk,
             "entry_id": withdraw.entry_id,
-            "idempotency_key": request.idempotency_key,
+            "idempotency_key": idempotency_key,
         },
-        {"withdraw": withdraw, "deposit": deposit},
+        {"withdraw": withdraw, "deposit": deposit, "refund_of": refund_of},
     )
 
 
@@ -299,37 +407,193 @@ def _find_pending_keys(entries: Sequence[Entry], using: str) -> set[str | None]:
     moved = Posting.objects.filter(
         pk=OuterRef("entry_id"), idempotency_key=OuterRef("idempotency_key")
     )
-    pending = Transaction.objects.using(using).filter(~Exists(moved), idempotency_key__in=keys)
+    records = get_transaction_model()._default_manager.using(using)
+    pending = records.filter(~Exists(moved), idempotency_key__in=keys)
     return set(pending.values_list("idempotency_key", flat=True))
 
 
-def _refuse_pending_keys(entries: Sequence[Entry], using: str) -> None:
+def refuse_pending_keys(entries: Sequence[Entry], using: str) -> None:
     for key in _find_pending_keys(entries, using):
         raise refuse_other_use(key)
 
 
-def _announce(moved: Moved, posted: Posted, sender: type) -> None:
+def _announce(moved: Moved, posted: Posted, sender: type, using: str) -> None:
     for wallet in moved.request.wallets:
         update_balances(wallet, moved.entry, posted)
-    _send_signals(moved, sender)
-
-
-def _send_signals(moved: Moved, sender: type) -> None:
     for transaction in moved.transactions:
-        signals.balance_changed.send(sender, wallet=transaction.wallet, transaction=transaction)
-        signals.transaction_created.send(sender, transaction=transaction)
+        announce_transaction(transaction, sender, using)
     if moved.transfer is not None:
-        signals.transfer_completed.send(
-            sender,
-            transfer=moved.transfer,
-            from_wallet=moved.request.source,
-            to_wallet=moved.request.destination,
+        announce_transfer(
+            moved.transfer, moved.request.source, moved.request.destination, sender, using
         )
+
+
+def announce_transaction(transaction: Transaction, sender: type, using: str) -> None:
+    """Send the signals of a new record whose money has moved."""
+    signals.announce(
+        signals.balance_changed,
+        sender,
+        using=using,
+        wallet=transaction.wallet,
+        transaction=transaction,
+    )
+    signals.announce(signals.transaction_created, sender, using=using, transaction=transaction)
+
+
+def announce_transfer(
+    transfer: Transfer, from_wallet: Any, to_wallet: Any, sender: type, using: str
+) -> None:
+    """Send the signal of a new transfer, whose wallets show their new balances."""
+    signals.announce(
+        signals.transfer_completed,
+        sender,
+        using=using,
+        transfer=transfer,
+        from_wallet=from_wallet,
+        to_wallet=to_wallet,
+    )
+
+
+def post_records(
+    entry: Entry,
+    transactions: Sequence[Transaction],
+    transfers: Sequence[Transfer] = (),
+    *,
+    before: Sequence[models.Model] = (),
+    after: Sequence[models.Model] = (),
+    sender: type,
+    using: str,
+) -> None:
+    """Post an entry of any number of movements with its records, and announce them; needs an open transaction.
+
+    The wallets of the transactions are up to date afterwards.
+
+    :param before: records that others refer to, `after`: records that refer to others
+    :raises WalletException: refused, nothing moved
+    """
+    refuse_pending_keys([entry], using)
+    if is_customised(get_wallet_service(), "deposit", "withdraw"):
+        with db_transaction.atomic(using=using):
+            _delegate(entry, transactions, transfers, before, after, sender, using)
+        return
+    for transaction in transactions:
+        _send_pre_signal(transaction, sender)
+    wallets = {id(one): one for one in map(get_wallet, transactions)}
+    try:
+        # Not by `recorded`: what it writes has no fees, references or keys apart from the entry's.
+        posted = post_with_any_records(
+            entry, [*before, *transactions, *transfers, *after], using=using
+        )
+    except WalletFrozen as refusal:
+        raise name_frozen(list(wallets.values()), using) or refusal from None
+    if posted.replayed:
+        raise refuse_other_use(entry.idempotency_key)
+    for wallet in wallets.values():
+        update_balances(wallet, entry, posted)
+    for transaction in transactions:
+        announce_transaction(transaction, sender, using)
+    _announce_transfers(transfers, sender, using)
+
+
+def get_wallet(transaction: Transaction) -> Wallet:
+    """Return the wallet object of a transaction."""
+    wallet: Wallet = transaction.wallet
+    return wallet
+
+
+def _send_pre_signal(transaction: Transaction, sender: type) -> None:
+    is_deposit = transaction.type == AbstractTransaction.TYPE_DEPOSIT
+    signal = signals.pre_deposit if is_deposit else signals.pre_withdraw
+    signal.send(sender, wallet=transaction.wallet, amount=transaction.amount, meta=transaction.meta)
+
+
+def _announce_transfers(transfers: Sequence[Transfer], sender: type, using: str) -> None:
+    for transfer in transfers:
+        withdraw, deposit = transfer.withdraw, transfer.deposit
+        announce_transfer(transfer, withdraw.wallet, deposit.wallet, sender, using)
+
+
+# A wallet service of the user's, whose deposits and withdrawals every movement goes through
+
+
+def is_customised(service: Any, *methods: str) -> bool:
+    """Tell whether one of these methods is not ours."""
+    return _is_customised(service, methods)
+
+
+@cache
+def _is_customised(service: Any, methods: tuple[str, ...]) -> bool:
+    return any(
+        not inspect.unwrap(getattr(service, method)).__module__.startswith("dj_wallet.services.")
+        for method in methods
+    )
+
+
+def _delegate(
+    entry: Entry,
+    transactions: Sequence[Transaction],
+    transfers: Sequence[Transfer],
+    before: Sequence[models.Model],
+    after: Sequence[models.Model],
+    sender: type,
+    using: str,
+) -> None:
+    """Let the user's service make each transaction, one entry each; between wallets money passes through TRANSIT."""
+    lock_wallets([get_wallet(transaction) for transaction in transactions], using)
+    made = {
+        id(transaction): _make_by_service(transaction, find_counterpart_of(transaction, entry))
+        for transaction in transactions
+    }
+    entry_ids = [transaction.entry_id for transaction in made.values()]
+    for records in (before, transfers, after):
+        for record in records:
+            _take_over(record, made)
+            if hasattr(record, "entry_id"):
+                record.entry_id = entry_ids[0]
+        for _, alike in groupby(records, type):
+            insert_records(list(alike), using)
+    _announce_transfers(transfers, sender, using)
+
+
+def _make_by_service(transaction: Transaction, code: str) -> Transaction:
+    service, wallet = get_wallet_service(), get_wallet(transaction)
+    is_deposit = transaction.type == AbstractTransaction.TYPE_DEPOSIT
+    verb = service.deposit if is_deposit else service.withdraw
+    with counterpart(wallet, code):
+        return verb(wallet, transaction.amount, meta=transaction.meta, confirmed=True)
+
+
+def find_counterpart_of(transaction: Transaction, entry: Entry) -> str:
+    """Return the system account on the other side of the transaction's movement, TRANSIT if that is a wallet."""
+    pk, amount = transaction.wallet_id, transaction.amount
+    is_deposit = transaction.type == AbstractTransaction.TYPE_DEPOSIT
+    for movement in entry.movements:
+        sides = movement.source, movement.destination
+        other, own = sides if is_deposit else reversed(sides)
+        if own == pk and movement.amount == amount and isinstance(other, str):
+            return other
+    return TRANSIT
+
+
+def _take_over(record: models.Model, made: Mapping[int, Transaction]) -> None:
+    """Let a record refer to the transactions that the service made, and take over the keys of other new records."""
+    for field in record._meta.concrete_fields:
+        if isinstance(field, models.ForeignKey) and field.is_cached(record):
+            related = field.get_cached_value(record)
+            setattr(record, field.name, made.get(id(related), related))
+
+
+def lock_wallets(wallets: Sequence[AbstractWallet], using: str) -> None:
+    """Lock these wallets until the transaction ends, in the order in which every movement locks them."""
+    start_writing(using)
+    pks = {wallet.pk for wallet in wallets}
+    accounts = Account.objects.using(using).filter(pk__in=pks).order_by("pk")
+    list(accounts.select_for_update(no_key=True).values_list("pk", flat=True))
 
 
 def _find_replayed(requests: Sequence[Request], using: str) -> list[Record | WalletException]:
     found: dict[tuple[type[Record], str | None], Record] = {}
-    for model in (Transaction, Transfer):
+    for model in (get_transaction_model(), get_transfer_model()):
         keys = [
             request.idempotency_key for request in requests if _get_record_model(request) is model
         ]
@@ -345,7 +609,7 @@ def _find_replayed(requests: Sequence[Request], using: str) -> list[Record | Wal
 
 
 def _get_record_model(request: Request) -> type[Record]:
-    return Transfer if len(request.wallets) == 2 else Transaction
+    return get_transfer_model() if len(request.wallets) == 2 else get_transaction_model()
 
 
 def refuse_other_use(idempotency_key: str | None) -> IdempotencyConflict:

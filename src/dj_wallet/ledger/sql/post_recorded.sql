@@ -29,19 +29,19 @@ begin
     if p_withdraw_uuid is not null then
         insert into dj_wallet_transaction (
             payable_type_id, payable_id, wallet_id, uuid, type, amount, confirmed, status, entry_id, idempotency_key,
-            counterpart, allow_overdraft, meta, created_at, updated_at)
+            counterpart, allow_overdraft, refunded_amount, meta, created_at, updated_at)
         values (
             p_wallet_type, p_source, p_source, p_withdraw_uuid, 'withdraw', p_amount, true, 'completed', o_entry_id,
-            v_record_key, '', false, p_withdraw_meta, p_now, p_now)
+            v_record_key, '', false, 0, p_withdraw_meta, p_now, p_now)
         returning id into o_withdraw_id;
     end if;
     if p_deposit_uuid is not null then
         insert into dj_wallet_transaction (
             payable_type_id, payable_id, wallet_id, uuid, type, amount, confirmed, status, entry_id, idempotency_key,
-            counterpart, allow_overdraft, meta, created_at, updated_at)
+            counterpart, allow_overdraft, refunded_amount, meta, created_at, updated_at)
         values (
             p_wallet_type, p_destination, p_destination, p_deposit_uuid, 'deposit', p_amount, true, 'completed',
-            o_entry_id, v_record_key, '', false, p_deposit_meta, p_now, p_now)
+            o_entry_id, v_record_key, '', false, 0, p_deposit_meta, p_now, p_now)
         returning id into o_deposit_id;
     end if;
     if p_transfer_uuid is not null then

@@ -4,7 +4,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("dj_wallet", "0002_ledger")]
+    dependencies = [("dj_wallet", "0003_purchases_and_refunds")]
     operations = [
         migrations.AlterModelOptions(
             "wallet",

@@ -1,0 +1,562 @@
+"""Purchases: a product or a cart, one payment, and what is given back of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from itertools import compress
+from typing import Any, Final, NamedTuple, cast
+
+from django.contrib.contenttypes.models import ContentType
+from django.db import DEFAULT_DB_ALIAS, models
+
+from dj_wallet.abstract_models import DEFAULT_SLUG, AbstractTransfer, AbstractWallet
+from dj_wallet.cart import Cart, Item
+from dj_wallet.exceptions import ProductNotAvailable
+from dj_wallet.holders import with_wallets
+from dj_wallet.ledger.engine import Entry, Kind, Movement
+from dj_wallet.ledger.errors import MovementInvalid, PriceChanged, TransactionAlreadyProcessed
+from dj_wallet.ledger.money import ZERO
+from dj_wallet.ledger.post import start_writing
+from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
+from dj_wallet.pricing import Line, Quote, price_line
+from dj_wallet.utils import get_transfer_service, get_wallet_model
+
+from .movements import (
+    build_transaction,
+    build_transfer,
+    find_alias_of,
+    is_customised,
+    lock_wallets,
+    post_records,
+    refuse_other_use,
+    run_undoing,
+)
+from .refunds import FEES, SALES, lock_payments, refund_line
+
+MAX_NAME_LENGTH: Final = 255
+
+
+class Order(NamedTuple):
+    """A purchase that is asked for."""
+
+    customer: Any
+    wallet: AbstractWallet
+    cart: Cart
+    recipient: Any = None
+    is_free: bool = False
+    quote: Quote | None = None
+    idempotency_key: str | None = None
+
+
+class Bought(NamedTuple):
+    """A line with the records that are written for it."""
+
+    item: Item
+    line: Line
+    payment: Transaction | None
+    deposit: Transaction | None
+    fee_payment: Transaction | None
+    transfer: Transfer | None
+
+
+class PurchaseService:
+    """Sells products to holders. Every method is atomic and joins the caller's transaction.
+
+    A product is any object with `get_amount_product`; see `ProductMixin` for what else it may say. What it says is
+    asked for inside the transaction, while the buyer's wallet and those of the receivers are locked.
+    """
+
+    @classmethod
+    def pay(
+        cls,
+        customer: Any,
+        product: Any,
+        quantity: int = 1,
+        *,
+        wallet: AbstractWallet | None = None,
+        receiver: Any = None,
+        meta: Mapping[str, Any] | None = None,
+        quote: Quote | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        """Buy so many of a product: return the transfer to its wallet, or the withdrawal if it has none.
+
+        The purchase is `record.purchase`; of a product that costs nothing the purchase itself is returned.
+        See `pay_cart`.
+        """
+        cart = Cart(meta=meta or {}).with_item(product, quantity, receiver=receiver)
+        purchase = cls.pay_cart(
+            customer, cart, wallet=wallet, quote=quote, idempotency_key=idempotency_key
+        )
+        return _find_only_record(purchase)
+
+    @classmethod
+    def pay_free(
+        cls,
+        customer: Any,
+        product: Any,
+        quantity: int = 1,
+        *,
+        wallet: AbstractWallet | None = None,
+        meta: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Purchase:
+        """Give so many of a product to the customer for nothing: the purchase is recorded and no money moves.
+
+        :raises ProductNotAvailable: the product says so
+        """
+        cart = Cart(meta=meta or {}).with_item(product, quantity)
+        return _buy(
+            Order(
+                customer,
+                wallet or customer.wallet,
+                cart,
+                is_free=True,
+                idempotency_key=idempotency_key,
+            ),
+            sender=cls,
+        )
+
+    @classmethod
+    def gift(
+        cls,
+        customer: Any,
+        to_holder: Any,
+        product: Any,
+        quantity: int = 1,
+        *,
+        wallet: AbstractWallet | None = None,
+        meta: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        """Buy a product for somebody else, who then has it; a refund returns to the giver. Returns what `pay` returns."""
+        cart = Cart(meta=meta or {}).with_item(product, quantity)
+        purchase = cls.pay_cart(
+            customer, cart, wallet=wallet, recipient=to_holder, idempotency_key=idempotency_key
+        )
+        return _find_only_record(purchase)
+
+    @classmethod
+    def pay_cart(
+        cls,
+        customer: Any,
+        cart: Cart,
+        *,
+        wallet: AbstractWallet | None = None,
+        recipient: Any = None,
+        quote: Quote | None = None,
+        idempotency_key: str | None = None,
+    ) -> Purchase:
+        """Buy everything in the cart or nothing: one journal entry, one purchase. Idempotent with a key.
+
+        :param wallet: pays; by default the customer's default wallet
+        :param recipient: whom it is for, if not the customer
+        :param quote: what the customer agreed to; if it costs something else now, nothing happens
+        :raises ProductNotAvailable: a product says so
+        :raises PriceChanged: it no longer costs what the quote says
+        :raises AmountInvalid: a price, discount or fee that makes no sense
+        :raises InsufficientFunds: the wallet holds less than the total
+        :raises AssetMismatch: a receiver's wallet counts something else
+        :raises WalletFrozen: a wallet is frozen
+        :raises IdempotencyConflict: the key was used for something else
+        """
+        if not cart.items:
+            raise MovementInvalid("The cart is empty.")
+
+        def buy(payer: AbstractWallet) -> Purchase:
+            order = Order(
+                customer, payer, cart, recipient, quote=quote, idempotency_key=idempotency_key
+            )
+            return _buy(order, sender=cls)
+
+        return buy(wallet) if wallet is not None else with_wallets(buy, customer)
+
+    @classmethod
+    def quote(
+        cls,
+        customer: Any,
+        cart_or_product: Any,
+        quantity: int = 1,
+        *,
+        wallet: AbstractWallet | None = None,
+    ) -> Quote:
+        """Return what it would cost now, line by line; changes nothing, except that a holder's first wallet is created."""
+        cart = (
+            cart_or_product
+            if isinstance(cart_or_product, Cart)
+            else Cart().with_item(cart_or_product, quantity)
+        )
+        return _price(Order(customer, wallet or customer.wallet, cart))
+
+    @classmethod
+    def refund(
+        cls,
+        purchase: Purchase | PurchaseLine,
+        reason: str = "",
+        *,
+        quantity: int | None = None,
+        amount: Any = None,
+        idempotency_key: str | None = None,
+    ) -> list[Transfer | Transaction]:
+        """Give back all that is left of a purchase, or of one line all, some units or an amount; return the records.
+
+        :raises TransactionAlreadyProcessed: nothing is left to give back
+        :raises RefundTooLarge: less is left
+        :raises InsufficientFunds: a receiver does not hold it any more
+        """
+        if isinstance(purchase, PurchaseLine):
+            return [
+                refund_line(
+                    purchase,
+                    quantity=quantity,
+                    amount=amount,
+                    reason=reason,
+                    idempotency_key=idempotency_key,
+                    sender=cls,
+                )
+            ]
+        if quantity is not None or amount is not None:
+            raise MovementInvalid("Refund a part of a purchase line by line.")
+        return _refund_lines(purchase, reason, idempotency_key, sender=cls)
+
+
+def _find_only_record(purchase: Purchase) -> Any:
+    (line,) = (
+        purchase.lines.select_related("payment", "transfer")
+        if purchase.replayed
+        else purchase.bought
+    )
+    record = line.record
+    if record is None:
+        return purchase
+    record.purchase = purchase
+    record.replayed = purchase.replayed
+    return record
+
+
+# Buying
+
+
+def _buy(order: Order, *, sender: type) -> Purchase:
+    using = find_alias_of(order.wallet)
+
+    def buy() -> Purchase:
+        receivers = _find_receivers(order)
+        lock_wallets([order.wallet, *(wallet for wallet in receivers if wallet)], using)
+        if found := _find_replayed(order, using):
+            return found
+        _take_stock(order)
+        prices = _price(order)
+        if order.quote is not None and order.quote != prices:
+            raise PriceChanged(f"It costs {prices.total} now, not {order.quote.total}.")
+        return _write(order, prices, receivers, sender, using)
+
+    # The hooks of products write: a refusal has to undo that too.
+    return run_undoing(buy, sender=sender, using=using, always=True)
+
+
+def _take_stock(order: Order) -> None:
+    for item in order.cart.items:
+        take = getattr(item.product, "take_stock", None) or getattr(item.product, "can_buy", None)
+        if take is not None and not take(order.customer, item.quantity):
+            raise ProductNotAvailable("Product is not available.")
+
+
+def _price(order: Order) -> Quote:
+    return Quote(tuple(_price_item(item, order) for item in order.cart.items))
+
+
+def _price_item(item: Item, order: Order) -> Line:
+    product, customer = item.product, order.customer
+    places = order.wallet.decimal_places
+    name = str(product)[:MAX_NAME_LENGTH]
+    if order.is_free:
+        return price_line(name=name, quantity=item.quantity, unit_price=0, decimal_places=places)
+    price = product.get_amount_product(customer) if item.unit_price is None else item.unit_price
+    return price_line(
+        name=name,
+        quantity=item.quantity,
+        unit_price=price,
+        discount=_ask(product, "get_discount_product", customer, default=ZERO),
+        fee=_ask(product, "get_fee_product", customer, default=None),
+        decimal_places=places,
+    )
+
+
+def _ask(product: Any, method: str, *arguments: Any, default: Any) -> Any:
+    """Ask a product that need not be a ProductMixin."""
+    answer = getattr(product, method, None)
+    return default if answer is None else answer(*arguments)
+
+
+# Receivers
+
+
+def _find_receivers(order: Order) -> list[Wallet | None]:
+    """Return the wallet that gets the money of each item, None for our own sales. One object for each wallet."""
+    if order.is_free:
+        return [None] * len(order.cart.items)
+    given = [_find_receiver(item) for item in order.cart.items]
+    default = _find_default_wallets([one for one in given if not isinstance(one, AbstractWallet)])
+    same: dict[Any, Any] = {order.wallet.pk: order.wallet}
+    receivers: list[Wallet | None] = []
+    for one in given:
+        wallet = default.get(id(one), one)
+        receivers.append(None if wallet is None else same.setdefault(wallet.pk, wallet))
+    return receivers
+
+
+def _find_receiver(item: Item) -> Any:
+    """Return a wallet, a holder, or None."""
+    if item.receiver is not None:
+        return item.receiver
+    named = _ask(item.product, "get_wallet_product", default=None)
+    if named is not None:
+        return named
+    if isinstance(item.product, models.Model) and hasattr(type(item.product), "get_wallet"):
+        return item.product
+    return getattr(item.product, "wallet", None)
+
+
+def _find_default_wallets(holders: Sequence[Any]) -> dict[int, Any]:
+    """Return the default wallets of these holders by the identity of the holder, with one query per model."""
+    found: dict[int, Any] = {}
+    by_type: dict[type, list[Any]] = {}
+    for holder in holders:
+        if isinstance(holder, models.Model):
+            by_type.setdefault(type(holder), []).append(holder)
+    for alike in by_type.values():
+        if len(alike) > 1:
+            found |= _find_wallets_of(alike)
+        for holder in alike:
+            if id(holder) not in found:
+                found[id(holder)] = with_wallets(lambda wallet: wallet, holder)
+    return found
+
+
+def _find_wallets_of(holders: Sequence[models.Model]) -> dict[int, Any]:
+    wallets = get_wallet_model()._default_manager.filter(
+        holder_type=ContentType.objects.get_for_model(holders[0]),
+        holder_id__in=[holder.pk for holder in holders],
+        slug="default",
+    )
+    by_key = {wallet.holder_id: wallet for wallet in wallets}
+    return {id(holder): by_key[holder.pk] for holder in holders if holder.pk in by_key}
+
+
+# Writing
+
+
+def _write(
+    order: Order, prices: Quote, receivers: Sequence[Wallet | None], sender: type, using: str
+) -> Purchase:
+    purchase = _build_purchase(order, prices)
+    bought = [
+        _build_bought(order, item, line, receiver)
+        for item, line, receiver in zip(order.cart.items, prices.lines, receivers, strict=True)
+    ]
+    if is_customised(get_transfer_service(), "transfer"):
+        bought = [_transfer_by_service(order, one) for one in bought]
+    rows = [_build_line(purchase, one) for one in bought]
+    transactions = [
+        record
+        for one in bought
+        for record in (one.payment, one.deposit, one.fee_payment)
+        if record is not None and record._state.adding
+    ]
+    if transactions:
+        transfers = [one.transfer for one in bought if one.transfer and one.transfer._state.adding]
+        entry = _build_entry(order, purchase, bought)
+        post_records(
+            entry,
+            transactions,
+            transfers,
+            before=[purchase],
+            after=rows,
+            sender=sender,
+            using=using,
+        )
+    else:
+        purchase.entry_id = next((one.payment.entry_id for one in bought if one.payment), None)
+        purchase.save(using=using)
+        for row in rows:
+            row.purchase = purchase
+        PurchaseLine.objects.using(using).bulk_create(rows)
+    purchase.bought = rows
+    return purchase
+
+
+def _transfer_by_service(order: Order, bought: Bought) -> Bought:
+    """Let a transfer service of the user's make the transfer, if it is one between default wallets."""
+    transfer = bought.transfer
+    if transfer is None or {order.wallet.slug, transfer.deposit.wallet.slug} != {DEFAULT_SLUG}:
+        return bought
+    made = get_transfer_service().transfer(
+        order.customer,
+        transfer.deposit.wallet.holder,
+        bought.line.net,
+        meta=_get_meta(order, bought.item),
+        status=transfer.status,
+    )
+    made.fee, made.discount = bought.line.fee, bought.line.discount
+    made.save(update_fields=["fee", "discount"])
+    return bought._replace(transfer=made, payment=made.withdraw, deposit=made.deposit)
+
+
+def _get_meta(order: Order, item: Item) -> dict[str, Any]:
+    return {**_ask(item.product, "get_meta_product", default={}), **order.cart.meta}
+
+
+def _build_purchase(order: Order, prices: Quote) -> Purchase:
+    recipient = {} if order.recipient is None else {"recipient": order.recipient}
+    return Purchase(
+        customer=order.customer,
+        **recipient,
+        wallet=cast(Wallet, order.wallet),
+        total=prices.total,
+        fee=prices.fee,
+        discount=prices.discount,
+        idempotency_key=order.idempotency_key,
+        fingerprint=fingerprint(order),
+        meta=dict(order.cart.meta),
+    )
+
+
+def _build_bought(order: Order, item: Item, line: Line, receiver: Wallet | None) -> Bought:
+    meta = _get_meta(order, item)
+    payment = deposit = fee_payment = transfer = None
+    wallet = order.wallet
+    if line.net and receiver is not None:
+        payment = build_transaction(
+            wallet, "withdraw", line.net, meta={**meta, "action": "transfer_send"}
+        )
+        deposit = build_transaction(
+            receiver, "deposit", line.net, meta={**meta, "action": "transfer_receive"}
+        )
+        transfer = build_transfer(
+            payment, deposit, status=_get_status(order), fee=line.fee, discount=line.discount
+        )
+    elif line.net:
+        payment = build_transaction(wallet, "withdraw", line.net, meta=meta)
+    if line.fee:
+        fee_payment = build_transaction(
+            wallet, "withdraw", line.fee, meta={**meta, "action": "fee"}
+        )
+    return Bought(item, line, payment, deposit, fee_payment, transfer)
+
+
+def _get_status(order: Order) -> str:
+    return AbstractTransfer.STATUS_PAID if order.recipient is None else AbstractTransfer.STATUS_GIFT
+
+
+def _build_line(purchase: Purchase, bought: Bought) -> PurchaseLine:
+    product = bought.item.product
+    row = PurchaseLine(purchase=purchase, **bought.line._asdict())
+    if isinstance(product, models.Model) and product.pk is not None:
+        row.product = product
+    row.payment = bought.payment or bought.fee_payment
+    row.fee_payment = bought.fee_payment
+    row.transfer = bought.transfer
+    return row
+
+
+def _build_entry(order: Order, purchase: Purchase, bought: Sequence[Bought]) -> Entry:
+    payer, asset = order.wallet.pk, order.wallet.asset_id
+    movements = []
+    for one in bought:
+        if one.payment is not None and one.payment._state.adding:
+            receiver = SALES if one.deposit is None else one.deposit.wallet_id
+            movements.append(Movement(payer, receiver, one.line.net, asset))
+        if one.fee_payment is not None:
+            movements.append(Movement(payer, FEES, one.line.fee, asset))
+    return Entry(
+        Kind.PURCHASE,
+        tuple(movements),
+        order.idempotency_key,
+        reference_type="purchase",
+        reference_id=str(purchase.uuid),
+    )
+
+
+# Repeated calls
+
+
+def fingerprint(order: Order) -> str:
+    """Return 32 hex digits that change with what is bought, by whom, for whom and out of which wallet."""
+    items = [
+        [
+            _identify(item.product),
+            item.quantity,
+            _identify(item.receiver),
+            None if item.unit_price is None else str(item.unit_price),
+        ]
+        for item in order.cart.items
+    ]
+    content = [
+        _identify(order.customer),
+        _identify(order.recipient),
+        order.wallet.pk,
+        order.is_free,
+        items,
+    ]
+    return blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+
+
+def _identify(thing: Any) -> str:
+    if isinstance(thing, models.Model):
+        return f"{thing._meta.label}:{thing.pk}"
+    return "" if thing is None else str(thing)
+
+
+def _find_replayed(order: Order, using: str) -> Purchase | None:
+    if order.idempotency_key is None:
+        return None
+    found = Purchase.objects.using(using).filter(idempotency_key=order.idempotency_key).first()
+    if found is None:
+        return None
+    if found.fingerprint != fingerprint(order):
+        raise refuse_other_use(order.idempotency_key)
+    found.replayed = True
+    return found
+
+
+# Giving back
+
+
+def _refund_lines(
+    purchase: Purchase, reason: str, idempotency_key: str | None, *, sender: type
+) -> list[Transfer | Transaction]:
+    using = purchase._state.db or DEFAULT_DB_ALIAS
+
+    def refund() -> list[Transfer | Transaction]:
+        lines = _lock_lines(purchase, using)
+        is_open = [
+            idempotency_key is not None or line.amounts.refundable > line.refunded_amount
+            for line in lines
+        ]
+        if not any(is_open):
+            raise TransactionAlreadyProcessed("Purchase has already been refunded.")
+        return [
+            refund_line(
+                line,
+                reason=reason,
+                idempotency_key=idempotency_key and f"{idempotency_key}:{line.pk}",
+                sender=sender,
+            )
+            for line in compress(lines, is_open)
+        ]
+
+    return run_undoing(refund, sender=sender, using=using)
+
+
+def _lock_lines(purchase: Purchase, using: str) -> list[PurchaseLine]:
+    """Lock all payments of the purchase before any wallet, in one order, and return the lines that cost something."""
+    start_writing(using)
+    lines = PurchaseLine.objects.using(using).filter(purchase=purchase, payment__isnull=False)
+    keys = lines.order_by("pk").values_list("transfer_id", "payment_id")
+    lock_payments(
+        [transfer for transfer, _ in keys if transfer],
+        [own for transfer, own in keys if not transfer],
+        using,
+    )
+    return list(lines.order_by("pk"))

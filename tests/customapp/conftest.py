@@ -1,0 +1,1 @@
+"""Nothing of the other tests, which know the default models."""
