@@ -62,7 +62,7 @@ def test_the_same_key_with_another_amount_conflicts(pair, call, snapshot):
     assert snapshot() == before
 
 
-@pytest.mark.parametrize(("first", "second"), permutations(CALLS, 2))
+@pytest.mark.parametrize(("first", "second"), list(permutations(CALLS, 2)))
 def test_the_same_key_for_another_call_conflicts(pair, first, second, snapshot):
     record = CALLS[first](*pair, 5, "k")
     before = snapshot()
