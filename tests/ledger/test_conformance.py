@@ -296,9 +296,12 @@ def test_the_number_of_a_system_account_is_no_wallet(door, snapshot):
     wallet = make_wallet()
     bank = Account.objects.get(kind=Account.Kind.SYSTEM, code=BANK)
     before = snapshot()
-    (outcome,) = door([transfer_entry(bank.pk, wallet, 1)])
-    assert outcome.code == "account_not_found"
+    for entry in (transfer_entry(bank.pk, wallet, 1), transfer_entry(wallet, bank.pk, 1)):
+        (outcome,) = door([entry])
+        assert outcome.code == "account_not_found"
     assert snapshot() == before
+    bank.refresh_from_db()
+    assert (bank.balance, bank.version) == (0, 0)
 
 
 @every_door

@@ -12,7 +12,8 @@
     +-- LedgerReadOnly                balances and history are written by `post` only
     +-- TransactionAlreadyProcessed   the record has left the state this step needs
 
-The order above is the precedence: of several reasons the first is reported.
+The order above is the precedence: of several reasons the first is reported. A key that was used before is looked at
+right after the entry's own form, before any account: a repetition gets the first answer, whatever has changed since.
 Each class carries a stable `code` for machines and says whether the very same call can succeed later (`retryable`).
 """
 
