@@ -48,6 +48,11 @@ def post_at_once(entries):
     return post(entries)
 
 
+def post_twice(entries):
+    """Make a batch of a single entry: what is refused is refused twice."""
+    return post([*entries, *entries])[: len(entries)]
+
+
 def post_slowly(entries):
     return post([*entries, NONSENSE])[:-1]
 
@@ -255,7 +260,7 @@ REFUSALS = {
 def test_a_refusal_has_its_code_and_moves_nothing(code, entry, snapshot):
     (entry,) = place([entry], make_world())
     before = snapshot()
-    for door in DOORS:
+    for door in (*DOORS, post_twice):
         (outcome,) = door([entry])
         assert isinstance(outcome, WalletException)
         assert outcome.code == code
@@ -286,14 +291,17 @@ def test_an_account_may_keep_fewer_digits_than_its_asset(door):
     assert second.code == "amount_invalid"
 
 
-@every_door
+@pytest.mark.parametrize("door", [*DOORS, post_twice])
 def test_the_number_of_a_system_account_is_no_wallet(door, snapshot):
     wallet = make_wallet()
     bank = Account.objects.get(kind=Account.Kind.SYSTEM, code=BANK)
     before = snapshot()
-    (outcome,) = door([transfer_entry(bank.pk, wallet, 1)])
-    assert outcome.code == "account_not_found"
+    for entry in (transfer_entry(bank.pk, wallet, 1), transfer_entry(wallet, bank.pk, 1)):
+        (outcome,) = door([entry])
+        assert outcome.code == "account_not_found"
     assert snapshot() == before
+    bank.refresh_from_db()
+    assert (bank.balance, bank.version) == (0, 0)
 
 
 @every_door

@@ -267,6 +267,14 @@ def test_a_batch_of_a_thousand_is_one_statement():
 
 
 @pytest.mark.postgres
+def test_a_batch_that_uses_up_the_last_of_a_limit_is_one_statement():
+    wallet = make_wallet(Role(balances=(100, 0, 0), overdraft_limit=50))
+    entries = [transfer_entry(wallet, BANK, 75)] * 2
+    assert count_statements(lambda: post(entries)) == 1
+    assert balance_of(wallet) == -50
+
+
+@pytest.mark.postgres
 def test_the_statements_of_a_bulk_call_do_not_grow_with_its_requests(alice, bob):
     alice.deposit(1000)
     sender, receiver = alice.wallet, bob.wallet

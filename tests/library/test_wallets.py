@@ -431,3 +431,14 @@ def test_a_wallet_created_in_a_transaction_that_is_rolled_back_never_was(alice):
     with undone():
         alice.create_wallet("savings", currency="EUR")
     assert Wallet.objects.count() == Account.objects.count() == 0
+
+
+def test_saving_a_wallet_never_changes_what_it_counts(alice):
+    wallet = alice.get_wallet()
+    Asset.objects.create(code="EUR", decimal_places=2)
+    wallet.asset_id, wallet.decimal_places = "EUR", 2
+    wallet.save()
+    fresh = alice.get_wallet()
+    assert (fresh.asset_id, fresh.decimal_places) == ("USD", 8)
+    with pytest.raises(LedgerReadOnly):
+        wallet.save(update_fields=["asset"])

@@ -14,7 +14,8 @@
     +-- PriceChanged                  a purchase no longer costs what was agreed
     +-- RefundTooLarge                more than is left of what was paid
 
-The order above is the precedence: of several reasons the first is reported.
+The order above is the precedence: of several reasons the first is reported. A key that was used before is looked at
+right after the entry's own form, before any account: a repetition gets the first answer, whatever has changed since.
 Each class carries a stable `code` for machines and says whether the very same call can succeed later (`retryable`).
 """
 

@@ -24,6 +24,8 @@ BALANCE_COLUMNS = {
     Bucket.PENDING: "pending_balance",
 }
 LEDGER_COLUMNS = frozenset({*BALANCE_COLUMNS.values(), "version"})
+# What an account is: written once.
+IDENTITY_COLUMNS = frozenset({"asset", "kind", "code", "decimal_places"})
 # Written by name only (`update_fields`), so that a stale object neither unfreezes a wallet nor changes its limit.
 CONTROL_COLUMNS = frozenset({"is_frozen", "overdraft_limit"})
 
@@ -129,12 +131,11 @@ class Account(models.Model):
             return [
                 field.name
                 for field in self._meta.concrete_fields
-                if not field.primary_key and field.name not in LEDGER_COLUMNS | CONTROL_COLUMNS
+                if not field.primary_key
+                and field.name not in LEDGER_COLUMNS | CONTROL_COLUMNS | IDENTITY_COLUMNS
             ]
-        if owned := LEDGER_COLUMNS.intersection(update_fields):
-            raise LedgerReadOnly(
-                f"{', '.join(sorted(owned))} can only be changed by posting an entry."
-            )
+        if owned := (LEDGER_COLUMNS | IDENTITY_COLUMNS).intersection(update_fields):
+            raise LedgerReadOnly(f"{', '.join(sorted(owned))} are written by the ledger alone.")
         return list(update_fields)
 
 
