@@ -20,6 +20,11 @@ def master_of(wallet_up: WalletUp, program: str) -> psutil.Process | None:
     return masters[0]
 
 
+def list_masters(wallet_up: WalletUp) -> list[int]:
+    """Return the process numbers of all masters, once each has all its workers."""
+    return [eventually(lambda name=name: master_of(wallet_up, name)).pid for name in PROGRAMS]
+
+
 def kill_and_wait(wallet_up: WalletUp, program: str, victim: psutil.Process) -> None:
     victim.kill()
     eventually(lambda: not victim.is_running() and master_of(wallet_up, program))
@@ -66,14 +71,14 @@ def test_a_killed_master_leaves_no_worker_with_the_port(running):
 def test_a_second_supervisor_on_the_same_folder_is_refused(running, tmp_path):
     second = WalletUp(running.data)
     second.output = tmp_path / "output"
-    before = {process.pid for process in running.members()}
+    before = list_masters(running)
     status, printed = second.run()
     assert status == 1
     assert (
         printed
         == f"wallet: another `wallet up` is running on {running.data}; stop it or choose another --data\n"
     )
-    assert before <= {process.pid for process in running.members()}
+    assert before == list_masters(running)
 
 
 def test_what_is_kept_in_the_folder_is_ours_alone(running):
