@@ -90,6 +90,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "dj_wallet",
     "dj_wallet.identity",
+    "dj_wallet.events",
     "dj_wallet.payouts",
     "dj_wallet.rest",
     "wallet_service",
@@ -104,7 +105,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
-ROOT_URLCONF = "wallet_service.urls"
+# A system that runs alone serves its own paths only.
+ROOT_URLCONF = env("WALLET_URLCONF", "wallet_service.urls")
 WSGI_APPLICATION = "wallet_service.wsgi.application"
 APPEND_SLASH = False
 TEMPLATES = [

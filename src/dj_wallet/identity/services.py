@@ -1,5 +1,6 @@
 """Every write of users' keys."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -13,7 +14,7 @@ USE_RECORDED_EVERY: Final = timedelta(minutes=1)
 
 
 def create_api_key(
-    *, user: User, name: str, expires_at: datetime | None = None
+    *, user: User, name: str, expires_at: datetime | None = None, scopes: Iterable[str] = ()
 ) -> tuple[ApiKey, str]:
     """Create a key for the user; return it and its text, which cannot be had again."""
     text = make_key_text()
@@ -23,6 +24,7 @@ def create_api_key(
         prefix=text.prefix,
         secret_hash=hash_secret(text.secret),
         expires_at=expires_at,
+        scopes=sorted(scopes),
     )
     return api_key, str(text)
 

@@ -7,6 +7,7 @@ from django.urls import reverse
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
@@ -40,6 +41,8 @@ from .schema import REPLAYED, WITH_BODY, errors, idempotency_key
 class ApiView(GenericAPIView[Any]):
     """What every view has in common."""
 
+    # Internal views are for our own services: a key needs the scope `internal`.
+    internal = False
     pagination_class = NewestFirst
     filter_backends: list[type[BaseFilterBackend]] = []
 
@@ -48,6 +51,12 @@ class ApiView(GenericAPIView[Any]):
         super().initial(request, *args, **kwargs)
         if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
             raise LengthRequired
+
+    def check_permissions(self, request: Request) -> None:
+        """Refuse users at internal views."""
+        super().check_permissions(request)
+        if self.internal and "internal" not in getattr(request.auth, "scopes", ()):
+            raise PermissionDenied
 
     @property
     def user(self) -> User:
