@@ -165,6 +165,7 @@ SPECTACULAR_SETTINGS = {
         "TransactionType": "dj_wallet.rest.schemas.TRANSACTION_TYPES",
         "TransactionStatus": "dj_wallet.rest.schemas.TRANSACTION_STATUSES",
         "PayoutStatus": "dj_wallet.rest.schemas.PAYOUT_STATUSES",
+        "DeliveryStatus": "dj_wallet.rest.events.schemas.DELIVERY_STATUSES",
         "Readiness": "dj_wallet.rest.schemas.READINESS",
         "Reachability": "dj_wallet.rest.schemas.REACHABILITY",
     },
@@ -180,6 +181,15 @@ UNFOLD = {
 
 BANK_URL = env("BANK_URL", "http://127.0.0.1:8010/")
 BANK_TIMEOUT_SECONDS = env_int("BANK_TIMEOUT_SECONDS", 5)
+
+# Where events go besides webhooks: eventbridge, rabbitmq.
+EVENT_SINKS = env_list("WALLET_EVENT_SINKS", "")
+EVENTBRIDGE_BUS = env("WALLET_EVENTBRIDGE_BUS", "default")
+EVENTBRIDGE_REGION = env("WALLET_EVENTBRIDGE_REGION", "us-east-1")
+EVENTBRIDGE_URL = env("WALLET_EVENTBRIDGE_URL", "")
+EVENTS_AMQP_URL = env("WALLET_EVENTS_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672//")
+# A webhook's address is typed by a user: in production it cannot reach into our own network.
+WEBHOOKS_TO_PRIVATE_ADDRESSES = not PRODUCTION
 
 # A lost, doubled or late message loses and doubles nothing: rows are the queue, Celery is the doorbell.
 REDIS_URL = env("REDIS_URL", "redis://127.0.0.1:6379/0")
@@ -203,6 +213,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "execute-due-payouts": {"task": "dj_wallet.payouts.execute_due_payouts", "schedule": 10.0},
+    "relay-events": {"task": "dj_wallet.events.relay_events", "schedule": 1.0},
     "checkpoint-system-balances": {
         "task": "dj_wallet.checkpoint_system_balances",
         "schedule": 60.0,

@@ -17,6 +17,7 @@ from django.utils import timezone
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from dj_wallet.events.errors import DeliveryInFlight
 from dj_wallet.exceptions import (
     IdempotencyConflict,
     OutcomeUnknown,
@@ -125,6 +126,7 @@ WALLET_STATUSES: Final[Mapping[type[WalletException], HTTPStatus]] = {
     IdempotencyConflict: HTTPStatus.CONFLICT,
     TransactionAlreadyProcessed: HTTPStatus.CONFLICT,
     OutcomeUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
+    DeliveryInFlight: HTTPStatus.CONFLICT,
 }
 
 

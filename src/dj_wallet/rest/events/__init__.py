@@ -1,0 +1,1 @@
+"""Events over REST: the feed, webhooks, and what became of deliveries."""
