@@ -207,6 +207,7 @@ CELERY_BEAT_SCHEDULE = {
         "task": "dj_wallet.checkpoint_system_balances",
         "schedule": 60.0,
     },
+    "expire-holds": {"task": "dj_wallet.expire_holds", "schedule": 10.0},
 }
 
 LOGGING = {
