@@ -18,7 +18,14 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from dj_wallet.exceptions import (
+    EscrowNotFound,
+    EscrowStateInvalid,
+    HoldEnded,
+    HoldExceeded,
+    HoldExpired,
+    HoldNotFound,
     IdempotencyConflict,
+    OrderConflict,
     OutcomeUnknown,
     TransactionAlreadyProcessed,
     WalletException,
@@ -124,6 +131,13 @@ UNAVAILABLE: Final = Problem(
 WALLET_STATUSES: Final[Mapping[type[WalletException], HTTPStatus]] = {
     IdempotencyConflict: HTTPStatus.CONFLICT,
     TransactionAlreadyProcessed: HTTPStatus.CONFLICT,
+    HoldNotFound: HTTPStatus.NOT_FOUND,
+    HoldEnded: HTTPStatus.CONFLICT,
+    HoldExpired: HTTPStatus.CONFLICT,
+    HoldExceeded: HTTPStatus.CONFLICT,
+    EscrowNotFound: HTTPStatus.NOT_FOUND,
+    EscrowStateInvalid: HTTPStatus.CONFLICT,
+    OrderConflict: HTTPStatus.CONFLICT,
     OutcomeUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 

@@ -656,11 +656,13 @@ def _end(
 
 def _compute_fee(escrow: Escrow, released: Decimal) -> Decimal:
     """Return the seller's fee: all of it for the whole amount, else in proportion, rounded down."""
+    whole: Decimal = escrow.fee_amount
     if released == escrow.amount:
-        return escrow.fee_amount
+        return whole
     places = escrow.buyer_wallet.decimal_places
-    share = Fraction(escrow.fee_amount) * Fraction(released) / Fraction(escrow.amount)
-    return to_scale(Decimal(floor(share * 10**places)).scaleb(-places, EXACT), places)
+    share = Fraction(whole) * Fraction(released) / Fraction(escrow.amount)
+    units = floor(share * 10**places)
+    return to_scale(Decimal(units).scaleb(-places, EXACT), places)
 
 
 def _build_refund(escrow: Escrow, amount: Decimal, key: str) -> Entry:

@@ -473,7 +473,7 @@ def _refuse_past(asked: Placement, using: str) -> None:
 
 
 def _find_open(asked: Placement, using: str) -> Hold | None:
-    return (
+    found: Hold | None = (
         with_due(Hold.objects.using(using).open())
         .filter(
             wallet_id=asked.wallet.pk,
@@ -482,6 +482,7 @@ def _find_open(asked: Placement, using: str) -> Hold | None:
         )
         .first()
     )
+    return found
 
 
 def _compute_missing(asked: Placement, hold: Hold | None) -> Decimal:
