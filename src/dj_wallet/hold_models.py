@@ -71,6 +71,7 @@ class Hold(models.Model):
     objects = HoldQuerySet.as_manager()
 
     class Meta:
+        permissions = [("release_hold", "Can release what is held")]
         indexes = [
             models.Index(
                 fields=["expires_at"],
@@ -184,6 +185,7 @@ class Escrow(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
+        permissions = [("end_escrow", "Can release, refund and dispute escrows")]
         constraints = [
             models.CheckConstraint(
                 condition=Q(amount__gt=0)

@@ -130,7 +130,9 @@ def test_an_escrow_is_released_refunded_or_resolved_once(wallet, seller):
 def test_a_dispute_and_a_release_exclude_each_other(wallet, seller):
     for turn in range(8):
         escrow = open_escrow(buyer=own_wallet(wallet), seller=seller, order_id=turn, amount=10)
-        outcomes = compete(lambda: release_escrow(escrow.uuid), lambda: dispute_escrow(escrow.uuid))
+        outcomes = compete(
+            *[partial(call, escrow.uuid) for call in (release_escrow, dispute_escrow)]
+        )
         assert outcomes == {"won": 1, EscrowStateInvalid: 1}
         escrow = fresh(escrow)
         if escrow.status == "DISPUTED":

@@ -164,6 +164,14 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
+        migrations.AlterModelOptions(
+            name="hold",
+            options={"permissions": [("release_hold", "Can release what is held")]},
+        ),
+        migrations.AlterModelOptions(
+            name="escrow",
+            options={"permissions": [("end_escrow", "Can release, refund and dispute escrows")]},
+        ),
         migrations.AddIndex(
             model_name="hold",
             index=models.Index(
