@@ -166,6 +166,10 @@ SPECTACULAR_SETTINGS = {
         "TransactionStatus": "dj_wallet.rest.schemas.TRANSACTION_STATUSES",
         "PayoutStatus": "dj_wallet.rest.schemas.PAYOUT_STATUSES",
         "DeliveryStatus": "dj_wallet.rest.events.schemas.DELIVERY_STATUSES",
+        "HoldStatus": "dj_wallet.rest.holds.schemas.HOLD_STATUSES",
+        "HoldAction": "dj_wallet.rest.holds.schemas.HOLD_ACTIONS",
+        "EscrowStatus": "dj_wallet.rest.holds.schemas.ESCROW_STATUSES",
+        "LockMode": "dj_wallet.rest.holds.schemas.LOCK_MODES",
         "Readiness": "dj_wallet.rest.schemas.READINESS",
         "Reachability": "dj_wallet.rest.schemas.REACHABILITY",
     },
@@ -218,6 +222,7 @@ CELERY_BEAT_SCHEDULE = {
         "task": "dj_wallet.checkpoint_system_balances",
         "schedule": 60.0,
     },
+    "expire-holds": {"task": "dj_wallet.expire_holds", "schedule": 10.0},
 }
 
 LOGGING = {

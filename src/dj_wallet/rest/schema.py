@@ -12,8 +12,9 @@ from .schemas import ErrorBody
 REASONS: Final = {
     HTTPStatus.BAD_REQUEST: "The request cannot be read: `invalid_request`, `json_invalid`, ...",
     HTTPStatus.UNAUTHORIZED: "No API key, or one that opens nothing.",
+    HTTPStatus.FORBIDDEN: "The key lacks the scope that this needs.",
     HTTPStatus.NOT_FOUND: "There is no such thing, or it is not yours.",
-    HTTPStatus.CONFLICT: "The idempotency key was used for something else, or the name is taken.",
+    HTTPStatus.CONFLICT: "The idempotency key was used for something else, the name is taken, or the state does not allow it.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not application/json.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "Refused by a rule: `insufficient_funds`, `wallet_frozen`, ...",
@@ -65,6 +66,6 @@ REPLAYED: Final = OpenApiParameter(
     name="Idempotent-Replayed",
     type={"type": "string", "enum": ["true"]},
     location=OpenApiParameter.HEADER,
-    response=[201],
+    response=[200, 201],
     description="Present if this is the answer to an earlier request with the same key.",
 )
