@@ -16,10 +16,15 @@ class InstallSQL(Operation):
     """A migration step that runs files of this folder on the databases they are written for."""
 
     reduces_to_sql = True
-    reversible = True
 
-    def __init__(self, vendors: Sequence[str], files: Sequence[str], reverse_sql: str) -> None:
-        """:param vendors: the databases that need it, as Django calls them; empty means all"""
+    def __init__(
+        self, vendors: Sequence[str], files: Sequence[str], reverse_sql: str | None
+    ) -> None:
+        """:param vendors: the databases that need it, as Django calls them; empty means all
+
+        :param reverse_sql: None if there is no way back
+        """
+        self.reversible = reverse_sql is not None
         self.vendors = vendors
         self.files = files
         self.reverse_sql = reverse_sql
@@ -43,7 +48,7 @@ class InstallSQL(Operation):
         from_state: object,
         to_state: object,
     ) -> None:
-        self._run(schema_editor, [self.reverse_sql])
+        self._run(schema_editor, [self.reverse_sql or ""])
 
     def describe(self) -> str:
         return f"Install {', '.join(self.files)}"
