@@ -12,7 +12,7 @@ class DjangoWalletsConfig(AppConfig):
 
     def ready(self) -> None:
         from .adoption.audit import check_openings
-        from .audit import check_transactions
+        from .audit import check_lots, check_transactions
         from .checks import check_settings
         from .ledger.audit import CHECKS
         from .ledger.store import prepare_connection
@@ -23,5 +23,7 @@ class DjangoWalletsConfig(AppConfig):
         connection_created.connect(prepare_connection, dispatch_uid="dj_wallet.prepare_connection")
         if check_transactions not in CHECKS:
             CHECKS.append(check_transactions)
+        if check_lots not in CHECKS:
+            CHECKS.append(check_lots)
         if check_openings not in CHECKS:
             CHECKS.append(check_openings)

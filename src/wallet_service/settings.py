@@ -207,6 +207,7 @@ CELERY_BEAT_SCHEDULE = {
         "task": "dj_wallet.checkpoint_system_balances",
         "schedule": 60.0,
     },
+    "expire-lots": {"task": "dj_wallet.expire_lots", "schedule": 60.0},
 }
 
 LOGGING = {

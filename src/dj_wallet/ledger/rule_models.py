@@ -3,18 +3,25 @@
 They are read and written by the stores while the account is locked; `Account.has_rules` says that there are any.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.db import models
 from django.db.models import F, Q
 
-from .engine import MAX_CODE_LENGTH, MAX_REFERENCE_ID_LENGTH, MAX_REFERENCE_TYPE_LENGTH, Bucket
+from .engine import (
+    MAX_CODE_LENGTH,
+    MAX_KEY_LENGTH,
+    MAX_REFERENCE_ID_LENGTH,
+    MAX_REFERENCE_TYPE_LENGTH,
+    Bucket,
+)
 from .fields import MoneyField
 from .ids import uuid7
 from .models import Account, Posting
 from .money import ZERO
 
-DEFAULT_PRIORITY = 100
+DEFAULT_PRIORITY: Final = 100
+MAX_SOURCE_LENGTH: Final = 32
 
 
 class WalletLimits(models.Model):
@@ -51,7 +58,7 @@ class Lot(models.Model):
         Account, on_delete=models.PROTECT, related_name="lots", db_index=False
     )
     uuid = models.UUIDField(default=uuid7, editable=False, unique=True)
-    source = models.CharField(max_length=32, default=PROMOTIONAL)
+    source = models.CharField(max_length=MAX_SOURCE_LENGTH, default=PROMOTIONAL)
     # The system account that it came from, and goes back to.
     origin = models.CharField(max_length=MAX_CODE_LENGTH)
     amount = MoneyField()
@@ -60,6 +67,7 @@ class Lot(models.Model):
     expires_at = models.DateTimeField(null=True)
     is_withdrawable = models.BooleanField(default=False)
     entry_id = models.BigIntegerField(unique=True, editable=False)
+    idempotency_key = models.CharField(max_length=MAX_KEY_LENGTH, null=True, editable=False)
     revoked_at = models.DateTimeField(null=True)
     revoked_reason = models.CharField(max_length=255, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -81,7 +89,12 @@ class Lot(models.Model):
             models.CheckConstraint(
                 condition=Q(remaining__gte=0) & Q(remaining__lte=F("amount")),
                 name="dj_wallet_lot_remaining",
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["idempotency_key"],
+                condition=Q(idempotency_key__isnull=False),
+                name="dj_wallet_lot_idempotency_key",
+            ),
         ]
 
     def __str__(self) -> str:

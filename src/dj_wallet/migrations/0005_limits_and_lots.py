@@ -78,6 +78,10 @@ class Migration(migrations.Migration):
                 ("expires_at", models.DateTimeField(null=True)),
                 ("is_withdrawable", models.BooleanField(default=False)),
                 ("entry_id", models.BigIntegerField(editable=False, unique=True)),
+                (
+                    "idempotency_key",
+                    models.CharField(editable=False, max_length=255, null=True),
+                ),
                 ("revoked_at", models.DateTimeField(null=True)),
                 ("revoked_reason", models.CharField(blank=True, default="", max_length=255)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
@@ -148,6 +152,14 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=Q(("remaining__gte", 0), ("remaining__lte", F("amount"))),
                 name="dj_wallet_lot_remaining",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="lot",
+            constraint=models.UniqueConstraint(
+                condition=Q(("idempotency_key__isnull", False)),
+                fields=("idempotency_key",),
+                name="dj_wallet_lot_idempotency_key",
             ),
         ),
         migrations.AddIndex(

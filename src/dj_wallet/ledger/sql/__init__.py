@@ -24,10 +24,13 @@ class InstallSQL(Operation):
 
         :param reverse_sql: None if there is no way back
         """
-        self.reversible = reverse_sql is not None
         self.vendors = vendors
         self.files = files
         self.reverse_sql = reverse_sql
+
+    @property
+    def reversible(self) -> bool:  # type: ignore[override]
+        return self.reverse_sql is not None
 
     def state_forwards(self, app_label: str, state: object) -> None:
         """Nothing that models see changes."""

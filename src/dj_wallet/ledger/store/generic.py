@@ -151,7 +151,7 @@ class GenericStore:
         )
         postings: list[Posting] = []
         results = []
-        for entry, sides in accepted:
+        for entry, sides, _ in accepted:
             entry_id = last_id + len(postings) + 1
             postings += _build_postings(entry, sides, accounts, entry_id)
             results.append(

@@ -120,6 +120,36 @@ def _sum_reserved(
     return max(ZERO, today), max(ZERO, this_month)
 
 
+def count_spent(account_id: int, now: datetime, using: str) -> tuple[Decimal, Decimal]:
+    """Return what has left the account today and this month according to its postings, for limits that are new."""
+    period = find_period(now)
+    within = Q(destination_account=account_id, destination_bucket=0) & ~Q(source_bucket=0)
+    postings = (
+        Posting.objects.using(using)
+        .filter(Q(source_bucket=0) | within, source_account=account_id)
+        .filter(created_at__gte=period.month_begins_at)
+    )
+    columns = ("kind", "source_bucket", "destination_account_id", "destination_bucket", "amount")
+    spent, reserved = [ZERO, ZERO], [dict[Reservation, Decimal](), dict[Reservation, Decimal]()]
+    rows = postings.order_by("pk").values_list(
+        *columns, "reference_type", "reference_id", "created_at"
+    )
+    for kind, bucket, destination, other, amount, *reference, at in rows:
+        windows = (0, 1) if at >= period.day_begins_at else (1,)
+        for window in windows:
+            if bucket:  # it comes back
+                key = (bucket, *reference)
+                room = min(amount, reserved[window].get(key, ZERO))
+                spent[window] = EXACT.subtract(spent[window], room)
+                reserved[window][key] = EXACT.subtract(reserved[window].get(key, ZERO), room)
+            elif kind not in UNCOUNTED_KINDS:
+                spent[window] = EXACT.add(spent[window], amount)
+                if destination == account_id:
+                    key = (other, *reference)
+                    reserved[window][key] = EXACT.add(reserved[window].get(key, ZERO), amount)
+    return spent[0], spent[1]
+
+
 def _load_lots(
     account_ids: Sequence[int], entries: Sequence[Entry], now: datetime, using: str
 ) -> dict[int, Lots]:
