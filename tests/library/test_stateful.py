@@ -485,6 +485,22 @@ class Books(RuleBasedStateMachine):
             one.taken = self.taken
         return multiple(*expected)
 
+    @rule(
+        target=payments,
+        name=PEOPLE,
+        granted=st.lists(st.integers(1, 5000), min_size=2, max_size=3),
+        spent=st.fractions(0, 1),
+        returned=st.fractions(0, 1),
+    )
+    def buy_with_credit_and_give_some_back(self, name, granted, spent, returned):
+        for cents in granted:
+            self.grant(name, Decimal(cents).scaleb(-2), 1, None, False)
+        price = max(1, floor(sum(granted) * spent)) * Decimal("0.01")
+        bought = self.buy(name, [(False, 1, price, None)], False)
+        for payment in bought.values:
+            self.refund(payment, returned, True)
+        return bought
+
     # Giving back
 
     @rule(payment=payments, part=st.fractions(0, 1), by_line=st.booleans())

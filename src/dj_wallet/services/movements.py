@@ -204,12 +204,22 @@ def counterpart(wallet: AbstractWallet, code: str, whole: Entry) -> Iterator[Non
 
     :param whole: what the movement is a part of, which limits and lots want to know
     """
-    token, part = _counterpart.set((wallet.pk, code)), _whole.set((wallet.pk, whole))
+    token = _counterpart.set((wallet.pk, code))
+    try:
+        with part_of(wallet, whole):
+            yield
+    finally:
+        _counterpart.reset(token)
+
+
+@contextmanager
+def part_of(wallet: AbstractWallet, whole: Entry) -> Iterator[None]:
+    """Let limits and lots take the next movement of this wallet for a part of another entry."""
+    token = _whole.set((wallet.pk, whole))
     try:
         yield
     finally:
-        _counterpart.reset(token)
-        _whole.reset(part)
+        _whole.reset(token)
 
 
 def take_counterpart(wallet: AbstractWallet, given: str) -> str:
@@ -249,17 +259,17 @@ def _build_entry(request: Request) -> Entry | WalletException:
     entry = Entry(
         request.kind, (movement,), request.idempotency_key, allow_overdraft=request.allow_overdraft
     )
-    return _take_part(entry, wallet)
+    return take_part(entry, wallet)
 
 
-def _take_part(entry: Entry, wallet: AbstractWallet) -> Entry:
-    """Return the entry, once as a part of what `counterpart` names for this wallet."""
+def take_part(entry: Entry, wallet: AbstractWallet) -> Entry:
+    """Return the entry, once as a part of what `part_of` names for this wallet."""
     part = _whole.get()
     if part is None or part[0] != wallet.pk:
         return entry
     _whole.set(None)
     whole = part[1]
-    return entry._replace(acts_as=whole.kind, restores=whole.restores, lot_id=whole.lot_id)
+    return entry._replace(acts_as=whole.purpose, restores=whole.restores, lot_id=whole.lot_id)
 
 
 def _get_place(side: AbstractWallet | str) -> int | str:
