@@ -1,7 +1,7 @@
 """The admin: everything can be looked at; money moves by adjustment only, and each action is one call of a service.
 
 What money touched can be neither added nor edited nor deleted here. Freezing needs the permission to change wallets,
-adjusting the permission `dj_wallet.adjust_wallet`.
+adjusting the permission `dj_wallet.adjust_wallet`, setting limits `dj_wallet.limit_wallet`.
 """
 
 import uuid
@@ -24,6 +24,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .abstract_models import AbstractWallet
+from .admin_limits import LimitsPages
 from .admin_pages import (
     Column,
     answer_csv,
@@ -43,6 +44,7 @@ from .ledger.errors import WalletException
 from .ledger.models import Account, Asset, LedgerEntry, Posting
 from .ledger.money import EXACT, parse_amount
 from .ledger.queries import get_balance
+from .ledger.rule_models import Lot
 from .models import Escrow, Hold, Transaction, Transfer, Wallet
 from .services.adjustments import adjust_wallet
 from .services.escrow import dispute_escrow, refund_escrow, release_escrow
@@ -182,8 +184,8 @@ class AdjustmentForm(forms.Form):
 
 
 @admin.register(Wallet)
-class WalletAdmin(ReadOnlyAdmin):
-    """Wallets, with freezing and adjustments."""
+class WalletAdmin(LimitsPages, ReadOnlyAdmin):
+    """Wallets, with freezing, adjustments and limits."""
 
     list_display = (
         "slug",
@@ -291,6 +293,7 @@ class WalletAdmin(ReadOnlyAdmin):
             ("freeze", self.freeze_view),
             ("unfreeze", self.unfreeze_view),
             ("adjust", self.adjust_view),
+            ("limits", self.limits_view),
         ]
         own = [
             path(
@@ -321,7 +324,11 @@ class WalletAdmin(ReadOnlyAdmin):
             "problems": problems,
             "can_freeze": self.has_freeze_permission(request),
             "can_adjust": self.has_adjust_permission(request),
-            "urls": {verb: self._url(verb, wallet) for verb in ("freeze", "unfreeze", "adjust")},
+            "can_limit": self.has_limit_permission(request),
+            "rules": self.describe_rules(wallet),
+            "urls": {
+                verb: self._url(verb, wallet) for verb in ("freeze", "unfreeze", "adjust", "limits")
+            },
         }
         request.GET = _without(request.GET, "audit")
         return super().change_view(
@@ -1012,3 +1019,80 @@ class LedgerEntryAdmin(LedgerAdmin):
     @admin.display(description=_("balance after"))
     def shown_balance(self, row: LedgerEntry) -> str:
         return format_amount(row.balance_after, row.account.decimal_places)
+
+
+@admin.register(Lot)
+class LotAdmin(ReadOnlyAdmin):
+    """Credit that was granted, and what is left of it."""
+
+    list_display = (
+        "uuid",
+        "of_wallet",
+        "source",
+        "shown_remaining",
+        "shown_amount",
+        "priority",
+        "expires_at",
+        "is_withdrawable",
+    )
+    list_filter = ("source", "is_withdrawable", "expires_at", "created_at")
+    search_fields = ("uuid",)
+    search_help_text = _("UUID, idempotency key, source, entry or account number, exactly")
+    ordering = ("-pk",)
+    fields = (
+        "uuid",
+        "of_wallet",
+        "source",
+        "origin",
+        "shown_amount",
+        "shown_remaining",
+        "priority",
+        "expires_at",
+        "is_withdrawable",
+        "entry_id",
+        "idempotency_key",
+        "revoked_at",
+        "revoked_reason",
+        "created_at",
+    )
+    export_columns: ClassVar[tuple[Column, ...]] = tuple(
+        (name, attrgetter(name))
+        for name in (
+            "id",
+            "uuid",
+            "account_id",
+            "source",
+            "origin",
+            "amount",
+            "remaining",
+            "priority",
+            "expires_at",
+            "is_withdrawable",
+            "entry_id",
+            "created_at",
+        )
+    )
+
+    def match(self, term: str) -> Q:
+        found = Q(idempotency_key=term) | Q(source=term)
+        if number := read_uuid(term):
+            found |= Q(uuid=number)
+        if (pk := read_id(term)) is not None:
+            found |= Q(entry_id=pk) | Q(account_id=pk)
+        return found
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related("account")
+
+    @admin.display(description=_("wallet"))
+    def of_wallet(self, lot: Lot) -> str:
+        return self.link_to(Wallet, lot.account_id, f"wallet {lot.account_id}")
+
+    @admin.display(description=_("left"), ordering="remaining")
+    def shown_remaining(self, lot: Lot) -> str:
+        return format_amount(lot.remaining, lot.account.decimal_places)
+
+    @admin.display(description=_("granted"), ordering="amount")
+    def shown_amount(self, lot: Lot) -> str:
+        amount = format_amount(lot.amount, lot.account.decimal_places)
+        return f"{amount} {lot.account.asset_id}"

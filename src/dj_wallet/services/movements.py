@@ -41,6 +41,8 @@ TRANSIT: Final = "transit"
 
 # Where the next deposit or withdrawal of a wallet comes from or goes to instead of OUTSIDE; see `counterpart`.
 _counterpart: ContextVar[tuple[int, str] | None] = ContextVar("counterpart", default=None)
+# The entry that the next movement of a wallet is a part of.
+_whole: ContextVar[tuple[int, Entry] | None] = ContextVar("whole", default=None)
 
 Record = Transaction | Transfer
 R = TypeVar("R")
@@ -195,16 +197,29 @@ def send_pre_signals(request: Request, amount: Decimal, sender: type) -> None:
 
 
 @contextmanager
-def counterpart(wallet: AbstractWallet, code: str) -> Iterator[None]:
+def counterpart(wallet: AbstractWallet, code: str, whole: Entry) -> Iterator[None]:
     """Let the next deposit into, or withdrawal from, this wallet come from or go to the system account `code`.
 
     For calls of a service class of the user's, whose methods have the parameters of release 0.1.0 only.
+
+    :param whole: what the movement is a part of, which limits and lots want to know
     """
     token = _counterpart.set((wallet.pk, code))
     try:
-        yield
+        with part_of(wallet, whole):
+            yield
     finally:
         _counterpart.reset(token)
+
+
+@contextmanager
+def part_of(wallet: AbstractWallet, whole: Entry) -> Iterator[None]:
+    """Let limits and lots take the next movement of this wallet for a part of another entry."""
+    token = _whole.set((wallet.pk, whole))
+    try:
+        yield
+    finally:
+        _whole.reset(token)
 
 
 def take_counterpart(wallet: AbstractWallet, given: str) -> str:
@@ -241,9 +256,20 @@ def _build_entry(request: Request) -> Entry | WalletException:
     movement = Movement(
         _get_place(request.source), _get_place(request.destination), amount, wallet.asset_id
     )
-    return Entry(
+    entry = Entry(
         request.kind, (movement,), request.idempotency_key, allow_overdraft=request.allow_overdraft
     )
+    return take_part(entry, wallet)
+
+
+def take_part(entry: Entry, wallet: AbstractWallet) -> Entry:
+    """Return the entry, once as a part of what `part_of` names for this wallet."""
+    part = _whole.get()
+    if part is None or part[0] != wallet.pk:
+        return entry
+    _whole.set(None)
+    whole = part[1]
+    return entry._replace(acts_as=whole.purpose, restores=whole.restores, lot_id=whole.lot_id)
 
 
 def _get_place(side: AbstractWallet | str) -> int | str:
@@ -541,10 +567,7 @@ def _delegate(
 ) -> None:
     """Let the user's service make each transaction, one entry each; between wallets money passes through TRANSIT."""
     lock_wallets([get_wallet(transaction) for transaction in transactions], using)
-    made = {
-        id(transaction): _make_by_service(transaction, find_counterpart_of(transaction, entry))
-        for transaction in transactions
-    }
+    made = {id(transaction): _make_by_service(transaction, entry) for transaction in transactions}
     entry_ids = [transaction.entry_id for transaction in made.values()]
     for records in (before, transfers, after):
         for record in records:
@@ -556,11 +579,11 @@ def _delegate(
     _announce_transfers(transfers, sender, using)
 
 
-def _make_by_service(transaction: Transaction, code: str) -> Transaction:
+def _make_by_service(transaction: Transaction, entry: Entry) -> Transaction:
     service, wallet = get_wallet_service(), get_wallet(transaction)
     is_deposit = transaction.type == AbstractTransaction.TYPE_DEPOSIT
     verb = service.deposit if is_deposit else service.withdraw
-    with counterpart(wallet, code):
+    with counterpart(wallet, find_counterpart_of(transaction, entry), entry):
         return verb(wallet, transaction.amount, meta=transaction.meta, confirmed=True)
 
 

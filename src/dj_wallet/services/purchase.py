@@ -27,6 +27,7 @@ from .movements import (
     find_alias_of,
     is_customised,
     lock_wallets,
+    part_of,
     post_records,
     refuse_other_use,
     run_undoing,
@@ -391,13 +392,14 @@ def _transfer_by_service(order: Order, bought: Bought) -> Bought:
     transfer = bought.transfer
     if transfer is None or {order.wallet.slug, transfer.deposit.wallet.slug} != {DEFAULT_SLUG}:
         return bought
-    made = get_transfer_service().transfer(
-        order.customer,
-        transfer.deposit.wallet.holder,
-        bought.line.net,
-        meta=_get_meta(order, bought.item),
-        status=transfer.status,
-    )
+    with part_of(order.wallet, Entry(Kind.PURCHASE, ())):
+        made = get_transfer_service().transfer(
+            order.customer,
+            transfer.deposit.wallet.holder,
+            bought.line.net,
+            meta=_get_meta(order, bought.item),
+            status=transfer.status,
+        )
     made.fee, made.discount = bought.line.fee, bought.line.discount
     made.save(update_fields=["fee", "discount"])
     return bought._replace(transfer=made, payment=made.withdraw, deposit=made.deposit)

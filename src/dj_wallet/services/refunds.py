@@ -23,7 +23,7 @@ from dj_wallet.ledger.errors import (
 from dj_wallet.ledger.models import Account, Posting
 from dj_wallet.ledger.money import EXACT, ZERO, parse_amount
 from dj_wallet.ledger.post import start_writing
-from dj_wallet.models import PurchaseLine, Transaction, Transfer, Wallet
+from dj_wallet.models import Lot, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.pricing import Share, compute_refund_of_units, divide_refund
 from dj_wallet.utils import get_transaction_model, get_transfer_model
 
@@ -431,8 +431,19 @@ def _post(
         refund.idempotency_key,
         reference_type="transaction",
         reference_id=str(payment.transaction.uuid),
+        restores=_list_restored(payment),
     )
     post_records(entry, transactions, transfers, sender=sender, using=using)
+
+
+def _list_restored(payment: Payment) -> tuple[int, ...]:
+    """Return the entries whose lots get their units back, none for a wallet that never had lots."""
+    if not get_wallet(payment.transaction).has_rules:
+        return ()
+    paid = [payment.transaction.entry_id]
+    if payment.line is not None and payment.line.fee_payment_id is not None:
+        paid.append(payment.line.fee_payment.entry_id)
+    return tuple(entry_id for entry_id in paid if entry_id is not None)
 
 
 def _keep_count(payment: Payment, refund: Refund, using: str) -> None:
@@ -482,6 +493,9 @@ def _undo_alone(txn: Transaction, reason: str, sender: type, using: str) -> Tran
         reference_type="transaction",
         reference_id=str(txn.uuid),
     )
+    if wallet.has_rules and txn.entry_id is not None:
+        lot = _find_lot(txn.entry_id, using) if is_deposit else None
+        entry = entry._replace(lot_id=lot, restores=() if is_deposit else (txn.entry_id,))
     post_records(entry, [made], sender=sender, using=using)
     _update(
         txn,
@@ -491,6 +505,11 @@ def _undo_alone(txn: Transaction, reason: str, sender: type, using: str) -> Tran
         updated_at=timezone.now(),
     )
     return made
+
+
+def _find_lot(entry_id: int, using: str) -> int | None:
+    """Return the lot that the entry granted: taking that back takes from no other."""
+    return Lot.objects.using(using).filter(entry_id=entry_id).values_list("pk", flat=True).first()
 
 
 def _find_counterpart(txn: Transaction, using: str) -> str:
