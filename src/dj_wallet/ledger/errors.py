@@ -27,6 +27,8 @@ class WalletException(Exception):
 
     code: ClassVar[str] = "wallet_error"
     retryable: ClassVar[bool] = False
+    # Of a call with many items, all or nothing: which item it was, from 0.
+    position: int | None = None
 
 
 class AmountInvalid(WalletException):

@@ -6,7 +6,6 @@ from hashlib import blake2b
 from itertools import compress
 from typing import Any, Final, NamedTuple, cast
 
-from django.contrib.contenttypes.models import ContentType
 from django.db import DEFAULT_DB_ALIAS, models
 
 from dj_wallet.abstract_models import DEFAULT_SLUG, AbstractTransfer, AbstractWallet
@@ -19,8 +18,9 @@ from dj_wallet.ledger.money import ZERO
 from dj_wallet.ledger.post import start_writing
 from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.pricing import Line, Quote, price_line
-from dj_wallet.utils import get_transfer_service, get_wallet_model
+from dj_wallet.utils import get_transfer_service
 
+from .holding import find_default_wallets
 from .movements import (
     build_transaction,
     build_transfer,
@@ -297,7 +297,13 @@ def _find_receivers(order: Order) -> list[Wallet | None]:
     if order.is_free:
         return [None] * len(order.cart.items)
     given = [_find_receiver(item) for item in order.cart.items]
-    default = _find_default_wallets([one for one in given if not isinstance(one, AbstractWallet)])
+    default = find_default_wallets(
+        [
+            one
+            for one in given
+            if isinstance(one, models.Model) and not isinstance(one, AbstractWallet)
+        ]
+    )
     same: dict[Any, Any] = {order.wallet.pk: order.wallet}
     receivers: list[Wallet | None] = []
     for one in given:
@@ -316,32 +322,6 @@ def _find_receiver(item: Item) -> Any:
     if isinstance(item.product, models.Model) and hasattr(type(item.product), "get_wallet"):
         return item.product
     return getattr(item.product, "wallet", None)
-
-
-def _find_default_wallets(holders: Sequence[Any]) -> dict[int, Any]:
-    """Return the default wallets of these holders by the identity of the holder, with one query per model."""
-    found: dict[int, Any] = {}
-    by_type: dict[type, list[Any]] = {}
-    for holder in holders:
-        if isinstance(holder, models.Model):
-            by_type.setdefault(type(holder), []).append(holder)
-    for alike in by_type.values():
-        if len(alike) > 1:
-            found |= _find_wallets_of(alike)
-        for holder in alike:
-            if id(holder) not in found:
-                found[id(holder)] = with_wallets(lambda wallet: wallet, holder)
-    return found
-
-
-def _find_wallets_of(holders: Sequence[models.Model]) -> dict[int, Any]:
-    wallets = get_wallet_model()._default_manager.filter(
-        holder_type=ContentType.objects.get_for_model(holders[0]),
-        holder_id__in=[holder.pk for holder in holders],
-        slug="default",
-    )
-    by_key = {wallet.holder_id: wallet for wallet in wallets}
-    return {id(holder): by_key[holder.pk] for holder in holders if holder.pk in by_key}
 
 
 # Writing
