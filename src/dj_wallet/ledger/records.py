@@ -120,13 +120,24 @@ def post_with_records(entry: Entry, records: Sequence[models.Model], *, using: s
     """
     posted = post_one(entry, using=using)
     if not posted.replayed:
-        for model, group in groupby(records, type):
-            alike = list(group)
-            for record in alike:
-                setattr(record, ENTRY_FIELD, posted.entry_id)
-                _refresh_keys(record, _plan_insert(model, using))
-            insert_records(alike, using)
+        for record in records:
+            if ENTRY_FIELD in record.__dict__:
+                record.__dict__[ENTRY_FIELD] = posted.entry_id
+        insert_in_order(records, using)
     return posted
+
+
+def insert_in_order(records: Sequence[models.Model], using: str) -> None:
+    """Insert new records, which may refer to those before them; those of one model that follow each other together.
+
+    :raises IntegrityError: a unique key is taken
+    """
+    for model, group in groupby(records, type):
+        alike = list(group)
+        relations = _plan_insert(model, using).relations
+        for record in alike:
+            _refresh_keys(record, relations)
+        insert_records(alike, using)
 
 
 def build_record(model: type[M], values: Mapping[str, Any], related: Mapping[str, Any]) -> M:
@@ -160,7 +171,11 @@ def _list_defaults(
 ) -> tuple[dict[str, Any], list[tuple[str, Callable[[], Any]]]]:
     """Return the defaults that are values, and the functions that make the others."""
     fields = model._meta.concrete_fields
-    made = [(str(field.attname), field.get_default) for field in fields if callable(field.default)]
+    made = [
+        (str(field.attname), field.get_default)
+        for field in fields
+        if field.has_default() and callable(field.default)
+    ]
     names = {name for name, _ in made}
     fixed = {
         str(field.attname): field.get_default() for field in fields if field.attname not in names
@@ -256,9 +271,9 @@ def is_plain_save_needed(model: type[models.Model]) -> bool:
     )
 
 
-def _refresh_keys(record: models.Model, plan: InsertPlan) -> None:
+def _refresh_keys(record: models.Model, relations: "Sequence[models.ForeignKey[Any, Any]]") -> None:
     """Copy the keys of related records that were inserted meanwhile."""
-    for field in plan.relations:
+    for field in relations:
         if field.is_cached(record):
             setattr(record, field.name, field.get_cached_value(record))
 

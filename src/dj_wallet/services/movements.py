@@ -298,7 +298,7 @@ def _move_many(
     is_atomic: bool,
 ) -> list[Record | WalletException]:
     sound = [(at, entry) for at, entry in enumerate(entries) if isinstance(entry, Entry)]
-    taken = _find_pending_keys([entry for _, entry in sound], using)
+    taken = list_pending_keys([entry for _, entry in sound], using)
     refused: dict[int, WalletException] = {
         at: entry for at, entry in enumerate(entries) if isinstance(entry, WalletException)
     }
@@ -316,7 +316,7 @@ def _move_many(
         else:
             places[at] = outcome
     if is_atomic:
-        _refuse_all(refused)
+        refuse_all(refused)
     replayed = [at for at, place in places.items() if place.replayed]
     moved = {
         at: _build_records(requests[at], entry, places[at].entry_id)
@@ -333,13 +333,13 @@ def _move_many(
     records: dict[int, Record | WalletException] = {at: one.record for at, one in moved.items()}
     records |= zip(replayed, _find_replayed([requests[at] for at in replayed], using), strict=True)
     if is_atomic:
-        _refuse_all({at: one for at, one in records.items() if isinstance(one, WalletException)})
+        refuse_all({at: one for at, one in records.items() if isinstance(one, WalletException)})
     records |= refused
     return [records[at] for at in range(len(requests))]
 
 
-def _refuse_all(refused: Mapping[int, WalletException]) -> None:
-    """Raise the first of these refusals, which says at which `position` of the call it was."""
+def refuse_all(refused: Mapping[int, WalletException]) -> None:
+    """Raise the first of these refusals, if there is one; it says at which `position` of the call it was."""
     if refused:
         position = min(refused)
         refusal = refused[position]
@@ -455,7 +455,7 @@ def build_transfer(
     )
 
 
-def _find_pending_keys(entries: Sequence[Entry], using: str) -> set[str | None]:
+def list_pending_keys(entries: Sequence[Entry], using: str) -> set[str | None]:
     """Return the keys of transactions that were pending once: the ledger knows what moved their money by another."""
     keys = [entry.idempotency_key for entry in entries if entry.idempotency_key is not None]
     if not keys:
@@ -471,7 +471,7 @@ def _find_pending_keys(entries: Sequence[Entry], using: str) -> set[str | None]:
 
 
 def refuse_pending_keys(entries: Sequence[Entry], using: str) -> None:
-    for key in _find_pending_keys(entries, using):
+    for key in list_pending_keys(entries, using):
         raise refuse_other_use(key)
 
 
