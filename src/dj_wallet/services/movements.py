@@ -583,6 +583,12 @@ def _is_customised(service: Any, methods: tuple[str, ...]) -> bool:
     )
 
 
+def is_overridden(product: Any, *methods: str) -> bool:
+    """Tell whether a product, or its model, has one of these methods and it is not that of our mixin."""
+    hooks = [getattr(product, name, None) for name in methods]
+    return any(hook and getattr(hook, "__module__", "") != "dj_wallet.mixins" for hook in hooks)
+
+
 def _delegate(
     entry: Entry,
     transactions: Sequence[Transaction],

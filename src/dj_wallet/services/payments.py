@@ -25,6 +25,7 @@ from .movements import (
     is_anybody_asked,
     is_anybody_told,
     is_customised,
+    is_overridden,
     list_pending_keys,
     lock_wallets,
     refuse_all,
@@ -84,18 +85,13 @@ def _can_be_paid_together(items: Sequence[PaymentItem], service: Any) -> bool:
     keys = [item.idempotency_key for item in items if item.idempotency_key is not None]
     return (
         len(set(keys)) == len(keys)
-        and not any(_has_a_rule(item.product) for item in items)
+        and not any(is_overridden(item.product, *RULES) for item in items)
         and not is_anybody_asked(service)
         and not is_anybody_told(service)
         and not is_customised(service, "pay", "pay_cart")
         and not is_customised(get_transfer_service(), "transfer")
         and not is_customised(get_wallet_service(), "deposit", "withdraw")
     )
-
-
-def _has_a_rule(product: Any) -> bool:
-    hooks = [getattr(product, name, None) for name in RULES]
-    return any(hook and getattr(hook, "__module__", "") != "dj_wallet.mixins" for hook in hooks)
 
 
 def _pay_alone(service: Any, item: PaymentItem, wallet: AbstractWallet) -> Any:
