@@ -38,6 +38,11 @@ from .recorded import find_pending_keys, post_recorded
 OUTSIDE: Final = "external:cash"
 TRANSIT: Final = "transit"
 
+# What the query in `lock_wallets` compiles to.
+LOCK_ACCOUNTS: Final = (
+    "SELECT id FROM dj_wallet_account WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+)
+
 # Where the next deposit or withdrawal of a wallet comes from or goes to instead of OUTSIDE; see `counterpart`.
 _counterpart: ContextVar[tuple[int, str] | None] = ContextVar("counterpart", default=None)
 
@@ -647,6 +652,10 @@ def lock_wallets(wallets: Sequence[AbstractWallet], using: str) -> None:
     """Lock these wallets until the transaction ends, in the order in which every movement locks them."""
     start_writing(using)
     pks = {wallet.pk for wallet in wallets}
+    if connections[using].vendor == "postgresql":
+        with connections[using].cursor() as cursor:
+            cursor.execute(LOCK_ACCOUNTS, [list(pks)])
+        return
     accounts = Account.objects.using(using).filter(pk__in=pks).order_by("pk")
     list(accounts.select_for_update(no_key=True).values_list("pk", flat=True))
 

@@ -6,7 +6,7 @@ Products that only name a price are paid together, at the speed of batches. One 
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from dj_wallet.abstract_models import AbstractWallet
 from dj_wallet.cart import Cart
@@ -33,9 +33,7 @@ from .movements import (
     run_undoing,
     update_balances,
 )
-from .purchase import Order, Written, find_receiver, fingerprint, plan_purchase, price_order
-
-RULES: Final = ("take_stock", "can_buy")
+from .purchase import RULES, Order, Written, find_receiver, fingerprint, plan_purchase, price_order
 
 
 class PaymentItem(NamedTuple):

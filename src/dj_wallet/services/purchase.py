@@ -27,6 +27,7 @@ from .movements import (
     build_transfer,
     find_alias_of,
     is_customised,
+    is_overridden,
     lock_wallets,
     post_records,
     refuse_other_use,
@@ -35,6 +36,8 @@ from .movements import (
 from .refunds import FEES, SALES, lock_payments, refund_line
 
 MAX_NAME_LENGTH: Final = 255
+# What a product may refuse a payment by.
+RULES: Final = ("take_stock", "can_buy")
 
 
 class Order(NamedTuple):
@@ -262,8 +265,12 @@ def _buy(order: Order, *, sender: type) -> Purchase:
             raise PriceChanged(f"It costs {prices.total} now, not {order.quote.total}.")
         return _write(order, prices, receivers, sender, using)
 
-    # The hooks of products write: a refusal has to undo that too.
-    return run_undoing(buy, sender=sender, using=using, always=True)
+    # A product that takes stock writes before the money moves, and so does a transfer service of the user's for the
+    # items before: a refusal has to undo that too.
+    writes = is_customised(get_transfer_service(), "transfer") or any(
+        is_overridden(item.product, *RULES) for item in order.cart.items
+    )
+    return run_undoing(buy, sender=sender, using=using, always=writes)
 
 
 def _take_stock(order: Order) -> None:
