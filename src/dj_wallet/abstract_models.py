@@ -119,13 +119,16 @@ class AbstractWallet(Account):
         self.balance = balance
         return balance
 
-    def audit_balance(self) -> dict[str, Any]:
-        """Return the balance beside what the postings say, and the wallet's transactions, oldest first."""
+    def audit_balance(self, *, with_transactions: bool = True) -> dict[str, Any]:
+        """Return the balance beside what the postings say, and the wallet's transactions, oldest first.
+
+        :param with_transactions: False leaves them in the database, where they are only counted
+        """
         calculated, discrepancy = self.recalculate_balance()
         records = self.transactions.order_by("created_at", "pk").values(  # type: ignore[attr-defined]
             "uuid", "type", "amount", "confirmed", "created_at", "meta"
         )
-        transactions = list(records)
+        transactions = list(records) if with_transactions else []
         return {
             "wallet_uuid": str(self.uuid),
             "wallet_slug": self.slug,
@@ -133,7 +136,7 @@ class AbstractWallet(Account):
             "calculated_balance": calculated,
             "discrepancy": discrepancy,
             "is_consistent": discrepancy == 0,
-            "transaction_count": len(transactions),
+            "transaction_count": len(transactions) if with_transactions else records.count(),
             "transactions": transactions,
         }
 

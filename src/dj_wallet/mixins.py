@@ -256,6 +256,9 @@ class ProductMixin:
         """Take so many out of stock and tell whether there were enough; what this writes is undone if the payment fails."""
         return self.can_buy(customer, quantity)
 
+    def return_stock(self, customer: Any, quantity: int) -> None:
+        """Put so many back into stock: a refund gave these units back, in the same transaction. Does nothing by itself."""
+
     def get_discount_product(self, customer: Any) -> Any:
         """Return what this customer pays less for one unit."""
         return 0

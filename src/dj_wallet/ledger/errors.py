@@ -37,6 +37,8 @@ class WalletException(Exception):
     code: ClassVar[str] = "wallet_error"
     retryable: ClassVar[bool] = False
     details: Mapping[str, Any] = {}
+    # Of a call with many items, all or nothing: which item it was, from 0.
+    position: int | None = None
 
 
 class AmountInvalid(WalletException):
