@@ -1,11 +1,10 @@
 """The paths of the API. A path answers with and without its last slash; the schema shows it as documented."""
 
-from typing import Any
-
-from django.urls import URLPattern, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from .health import HealthView, ReadinessView
+from .routes import either
 from .views import (
     BatchesView,
     DepositView,
@@ -17,12 +16,6 @@ from .views import (
     WalletView,
     WithdrawView,
 )
-
-
-def either(route: str, view: Any, name: str) -> list[URLPattern]:
-    """Return the route and its twin with or without the last slash, which the schema leaves out."""
-    twin = route.removesuffix("/") if route.endswith("/") else f"{route}/"
-    return [path(route, view.as_view(), name=name), path(twin, view.as_view(schema=None))]
 
 
 urlpatterns = [
@@ -37,6 +30,7 @@ urlpatterns = [
     *either("api/v1/transfers", TransfersView, "transfers"),
     *either("api/v1/transfers/<uuid:uuid>", TransferView, "transfer"),
     *either("api/v1/batches", BatchesView, "batches"),
+    path("", include("dj_wallet.rest.keys.urls")),
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
     path(
@@ -46,7 +40,7 @@ urlpatterns = [
     ),
     path(
         "api/docs/",
-        SpectacularSwaggerView.as_view(
+        SpectacularSwaggerSplitView.as_view(
             url_name="schema", authentication_classes=[], permission_classes=[]
         ),
         name="docs",
