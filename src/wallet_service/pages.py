@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from dj_wallet.rest import errors
 
-PAGES: Final = ("/admin", "/accounts", "/identity/o/authorize", "/identity/o/device", "/identity/o/logout")
+PAGES: Final = ("/admin/", "/accounts/", "/identity/o/authorize", "/identity/o/device", "/identity/o/logout")
 TEXTS: Final = {
     HTTPStatus.BAD_REQUEST: _("The request cannot be read."),
     HTTPStatus.FORBIDDEN: _("You may not do this."),
@@ -22,7 +22,7 @@ CSRF_TEXT: Final = _("The form is too old, or came from another site. Go back, r
 
 def is_page(request: HttpRequest) -> bool:
     """Tell whether people look at what this path answers."""
-    return request.path.startswith(PAGES) and not request.path.startswith("/identity/o/api/")
+    return request.path.startswith(PAGES)
 
 
 def answer_bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
