@@ -247,14 +247,18 @@ def test_without_the_scope_for_deposits_a_batch_moves_nothing(alice, snapshot):
 # Pages
 
 
-@pytest.mark.parametrize("route", sorted(route for route in ROUTES if route.startswith("admin/")))
+# Words for scripts, and the way out.
+ADMINS = sorted(
+    route for route in ROUTES if route.startswith("admin/") and not route.endswith(("jsi18n/", "logout/"))
+)
+
+
+@pytest.mark.parametrize("route", ADMINS)
 def test_the_admin_is_closed_to_everybody_but_staff(db, route):
     path = "/" + fill(route)
     user = User.objects.create(username="user")
     visitor, member = Client(), Client()
     member.force_login(user)
-    if route.endswith(("jsi18n/", "logout/")):
-        pytest.skip("shows nothing of anybody's")
     assert visitor.get(path).status_code in {302, 404}, path
     assert member.get(path).status_code in {302, 403, 404}, path
 
@@ -274,3 +278,34 @@ def fill(route: str) -> str:
         if part in route:
             route = route.replace(part, value)
     return route.replace("^", "").replace("$", "")
+
+
+# What people see before they have signed in.
+ENTRANCES = {
+    "accounts/login/",
+    "accounts/signup/",
+    "accounts/inactive/",
+    "accounts/confirm-email/",
+    "accounts/password/reset/",
+    "accounts/password/reset/done/",
+    "accounts/password/reset/key/done/",
+    "identity/o/authorize",
+    "identity/o/logout",
+    ".well-known/openid-configuration",
+    ".well-known/jwks.json",
+    "_allauth/browser/v1/config",
+    "_allauth/browser/v1/auth/webauthn/login",
+}
+OTHERS = sorted(
+    route for route in ROUTES if route.startswith(PAGES[1:]) and "?P<" not in route and "<int" not in route
+)
+
+
+@pytest.mark.parametrize("route", OTHERS)
+def test_pages_send_visitors_to_sign_in(db, route):
+    answer = Client().get(f"/{route}")
+    if route in ENTRANCES:
+        assert answer.status_code in {200, 302, 400}, answer.content
+    else:
+        assert answer.status_code in {302, 400, 401, 404, 405, 409}, answer.content
+        assert answer.status_code != 302 or "/accounts/" in answer["Location"]

@@ -11,3 +11,6 @@ class IdentityConfig(AppConfig):
 
     def ready(self) -> None:
         from . import audit  # noqa: F401 - its receivers hear what allauth announces
+        from .issuer import support_devices
+
+        support_devices()
