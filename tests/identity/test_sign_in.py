@@ -199,14 +199,15 @@ def test_a_recovery_code_works_once(browser, alice):
     assert not is_signed_in(other)
 
 
-def test_an_app_is_set_up_at_the_pages(browser):
+def test_an_app_is_set_up_at_the_pages(browser, django_capture_on_commit_callbacks):
     browser.sign_in()
     page = browser.get("/accounts/2fa/totp/activate/")
     assert "/accounts/reauthenticate/" in page["Location"]
     browser.post(page["Location"], {"password": PASSWORD})
     page = browser.get("/accounts/2fa/totp/activate/")
     browser.secret = page.context["form"].secret
-    answer = browser.post("/accounts/2fa/totp/activate/", {"code": browser.make_code()})
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = browser.post("/accounts/2fa/totp/activate/", {"code": browser.make_code()})
     assert answer.status_code == 302
     assert set(Authenticator.objects.values_list("type", flat=True)) == {"totp", "recovery_codes"}
     assert "second_factor_added" in list_events()
