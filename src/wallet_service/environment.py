@@ -78,7 +78,9 @@ def _ask_vault() -> dict[str, str]:
     url = os.environ.get("VAULT_ADDR")
     if not url:
         return {}
-    role, secret = (os.environ.get(name) or _read_file(name) for name in ("VAULT_ROLE_ID", "VAULT_SECRET_ID"))
+    role, secret = (
+        os.environ.get(name) or _read_file(name) for name in ("VAULT_ROLE_ID", "VAULT_SECRET_ID")
+    )
     if not role or not secret:
         raise ImproperlyConfigured("VAULT_ADDR needs VAULT_ROLE_ID and VAULT_SECRET_ID.")
     return read_vault(

@@ -10,14 +10,22 @@ from django.utils.translation import gettext_lazy as _
 
 from dj_wallet.rest import errors
 
-PAGES: Final = ("/admin/", "/accounts/", "/identity/o/authorize", "/identity/o/device", "/identity/o/logout")
+PAGES: Final = (
+    "/admin/",
+    "/accounts/",
+    "/identity/o/authorize",
+    "/identity/o/device",
+    "/identity/o/logout",
+)
 TEXTS: Final = {
     HTTPStatus.BAD_REQUEST: _("The request cannot be read."),
     HTTPStatus.FORBIDDEN: _("You may not do this."),
     HTTPStatus.NOT_FOUND: _("There is nothing here."),
     HTTPStatus.INTERNAL_SERVER_ERROR: _("Something went wrong on our side."),
 }
-CSRF_TEXT: Final = _("The form is too old, or came from another site. Go back, reload the page and try again.")
+CSRF_TEXT: Final = _(
+    "The form is too old, or came from another site. Go back, reload the page and try again."
+)
 
 
 def is_page(request: HttpRequest) -> bool:

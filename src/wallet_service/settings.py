@@ -22,7 +22,9 @@ def parse_email_url(url: str) -> dict[str, Any]:
     """
     parts = urlsplit(url)
     if parts.scheme not in {"smtp", "smtps", "console"}:
-        raise ImproperlyConfigured("WALLET_EMAIL_URL must begin with smtp://, smtps:// or console://.")
+        raise ImproperlyConfigured(
+            "WALLET_EMAIL_URL must begin with smtp://, smtps:// or console://."
+        )
     backend = "console" if parts.scheme == "console" else "smtp"
     return {
         "EMAIL_BACKEND": f"django.core.mail.backends.{backend}.EmailBackend",
@@ -205,7 +207,9 @@ USERSESSIONS_TRACK_ACTIVITY = True
 HEADLESS_CLIENTS = ("browser",)
 
 # The issuer of tokens. Without signing keys there is none: its paths answer 404.
-WALLET_URL = env("WALLET_URL", f"https://{ALLOWED_HOSTS[0]}" if PRODUCTION else "http://127.0.0.1:8000")
+WALLET_URL = env(
+    "WALLET_URL", f"https://{ALLOWED_HOSTS[0]}" if PRODUCTION else "http://127.0.0.1:8000"
+)
 WALLET_ISSUER = WALLET_URL.rstrip("/")
 WALLET_AUDIENCE = env("WALLET_AUDIENCE", "dj-wallets")
 # PEM texts one behind the other. The first signs; all are published and believed.
@@ -214,7 +218,7 @@ WALLET_SIGNING_KEYS = re.findall(
 )
 IDP_OIDC_ADAPTER = "dj_wallet.identity.adapters.OIDCAdapter"
 IDP_OIDC_PRIVATE_KEYS = [{"pem": pem} for pem in WALLET_SIGNING_KEYS]
-IDP_OIDC_ACCESS_TOKEN_FORMAT = "jwt"
+IDP_OIDC_ACCESS_TOKEN_FORMAT = "jwt"  # noqa: S105 - a word
 IDP_OIDC_ACCESS_TOKEN_EXPIRES_IN = 600
 IDP_OIDC_REFRESH_TOKEN_EXPIRES_IN = 30 * 24 * 60 * 60
 IDP_OIDC_ROTATE_REFRESH_TOKEN = True

@@ -46,7 +46,9 @@ class Browser:
     """Somebody at the pages."""
 
     def __init__(self, user: User | None = None, address: str = "127.0.0.1") -> None:
-        self.client = Client(REMOTE_ADDR=address, HTTP_USER_AGENT="Test browser", enforce_csrf_checks=False)
+        self.client = Client(
+            REMOTE_ADDR=address, HTTP_USER_AGENT="Test browser", enforce_csrf_checks=False
+        )
         self.user = user
         self.secret = ""
 

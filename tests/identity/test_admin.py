@@ -23,11 +23,16 @@ def strict(settings: Any) -> None:
 def open_admin(browser: Browser, path: str = "/admin/") -> list[str]:
     """Return where a request to the admin leads, step by step."""
     answer = browser.get(path, follow=True)
-    return [step.partition("?")[0] for step, _ in answer.redirect_chain] or [str(answer.status_code)]
+    return [step.partition("?")[0] for step, _ in answer.redirect_chain] or [
+        str(answer.status_code)
+    ]
 
 
 def test_a_visitor_is_sent_to_our_sign_in(db):
-    assert open_admin(Browser(), "/admin/dj_wallet/wallet/") == ["/admin/login/", "/accounts/login/"]
+    assert open_admin(Browser(), "/admin/dj_wallet/wallet/") == [
+        "/admin/login/",
+        "/accounts/login/",
+    ]
 
 
 def test_the_admins_own_sign_in_takes_no_password(operators_browser):
@@ -49,16 +54,26 @@ def test_a_password_is_enough_where_no_second_factor_is_asked(operators_browser)
     assert open_admin(operators_browser) == ["200"]
 
 
-def test_in_production_staff_without_a_second_factor_are_sent_to_set_one_up(strict, operators_browser):
+def test_in_production_staff_without_a_second_factor_are_sent_to_set_one_up(
+    strict, operators_browser
+):
     operators_browser.sign_in()
     assert open_admin(operators_browser) == ["/admin/login/", "/accounts/2fa/"]
 
 
-PATHS = ["/admin/", "/admin/dj_wallet/wallet/", "/admin/dj_wallet_identity/user/", "/admin/search/", "/admin/password_change/"]
+PATHS = [
+    "/admin/",
+    "/admin/dj_wallet/wallet/",
+    "/admin/dj_wallet_identity/user/",
+    "/admin/search/",
+    "/admin/password_change/",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_in_production_no_page_of_the_admin_opens_without_a_second_factor(strict, operators_browser, path):
+def test_in_production_no_page_of_the_admin_opens_without_a_second_factor(
+    strict, operators_browser, path
+):
     operators_browser.sign_in()
     answer = operators_browser.get(path)
     assert answer.status_code == 302
@@ -71,7 +86,9 @@ def test_in_production_a_forced_session_is_not_enough(strict, operators_browser,
     operators_browser.client.force_login(operator)
     assert open_admin(operators_browser) == ["/admin/login/", "/accounts/2fa/reauthenticate/"]
     code = {"code": operators_browser.make_code()}
-    answer = operators_browser.post("/accounts/2fa/reauthenticate/?next=/admin/", {**code, "next": "/admin/"})
+    answer = operators_browser.post(
+        "/accounts/2fa/reauthenticate/?next=/admin/", {**code, "next": "/admin/"}
+    )
     assert answer["Location"] == "/admin/"
     assert open_admin(operators_browser) == ["200"]
 
@@ -85,12 +102,16 @@ def test_in_production_staff_with_a_second_factor_come_in(strict, operators_brow
 def test_a_proof_of_one_user_is_not_anothers(strict, operators_browser, operator):
     operators_browser.set_up_second_factor()
     operators_browser.sign_in_fully()
-    other = User.objects.create_user(username="other", password=PASSWORD, is_staff=True, is_superuser=True)
+    other = User.objects.create_user(
+        username="other", password=PASSWORD, is_staff=True, is_superuser=True
+    )
     operators_browser.client.force_login(other)
     assert open_admin(operators_browser)[0] == "/admin/login/"
 
 
-@pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example", "/admin/../../x", "/accounts/logout/"])
+@pytest.mark.parametrize(
+    "back", ["https://evil.example/", "//evil.example", "/admin/../../x", "/accounts/logout/"]
+)
 def test_nobody_is_sent_elsewhere_by_the_admins_sign_in(operators_browser, back):
     operators_browser.sign_in()
     location = operators_browser.get("/admin/login/", data={"next": back})["Location"]
@@ -119,7 +140,9 @@ def adjust(browser: Browser, wallet: Any, **more: Any) -> Any:
         "idempotency_key": "7f8d1f8e-0000-4000-8000-000000000000",
         "confirmed": "1",
     }
-    return browser.post(reverse("admin:dj_wallet_wallet_adjust", args=[wallet.pk]), {**fields, **more})
+    return browser.post(
+        reverse("admin:dj_wallet_wallet_adjust", args=[wallet.pk]), {**fields, **more}
+    )
 
 
 def test_an_adjustment_waits_for_a_fresh_second_factor(operators_browser, alice, snapshot):
@@ -129,14 +152,20 @@ def test_an_adjustment_waits_for_a_fresh_second_factor(operators_browser, alice,
     operators_browser.age_proofs(301)
     before = snapshot()
     answer = adjust(operators_browser, alice.wallet)
-    assert answer["Location"].startswith("/accounts/2fa/reauthenticate/?next=%2Fadmin%2Fdj_wallet%2Fwallet%2F")
+    assert answer["Location"].startswith(
+        "/accounts/2fa/reauthenticate/?next=%2Fadmin%2Fdj_wallet%2Fwallet%2F"
+    )
     assert snapshot() == before
-    operators_browser.post("/accounts/2fa/reauthenticate/", {"code": operators_browser.make_code(1)})
+    operators_browser.post(
+        "/accounts/2fa/reauthenticate/", {"code": operators_browser.make_code(1)}
+    )
     adjust(operators_browser, alice.wallet)
     assert alice.wallet.balance == 6
 
 
-def test_in_production_an_adjustment_needs_a_second_factor_even_if_there_is_none(strict, operators_browser, operator, alice, snapshot, settings):
+def test_in_production_an_adjustment_needs_a_second_factor_even_if_there_is_none(
+    strict, operators_browser, operator, alice, snapshot, settings
+):
     alice.deposit(1)
     operators_browser.sign_in()
     before = snapshot()
@@ -171,7 +200,9 @@ def test_a_users_rights_and_password_too(operators_browser, alice):
     change = reverse("admin:dj_wallet_identity_user_change", args=[alice.pk])
     operators_browser.post(change, {"username": "alice", "is_superuser": "on"})
     password = reverse("admin:auth_user_password_change", args=[alice.pk])
-    operators_browser.post(password, {"password1": "owned by me now", "password2": "owned by me now"})
+    operators_browser.post(
+        password, {"password1": "owned by me now", "password2": "owned by me now"}
+    )
     alice.refresh_from_db()
     assert not alice.is_superuser
     assert alice.check_password(PASSWORD)
@@ -188,14 +219,18 @@ def test_a_key_is_made_in_the_admin_and_shown_once(operators_browser, alice):
         "scopes": ["wallets:read", "deposits:write"],
         "allowed_addresses": "10.0.0.0/8\n203.0.113.9",
     }
-    page = operators_browser.post(reverse("admin:dj_wallet_identity_apikey_add"), fields, follow=True).content.decode()
+    page = operators_browser.post(
+        reverse("admin:dj_wallet_identity_apikey_add"), fields, follow=True
+    ).content.decode()
     text = re.search(r"wk_[a-z0-9]{12}_[A-Za-z0-9_-]{43}", page)
     assert text
     found = find_api_key(text[0])
     assert found
     assert (found.user, found.scopes) == (alice, ["deposits:write", "wallets:read"])
     assert found.allowed_addresses == ["10.0.0.0/8", "203.0.113.9/32"]
-    again = operators_browser.get(reverse("admin:dj_wallet_identity_apikey_change", args=[found.pk])).content.decode()
+    again = operators_browser.get(
+        reverse("admin:dj_wallet_identity_apikey_change", args=[found.pk])
+    ).content.decode()
     assert found.prefix in again
     assert text[0] not in again
     event = AuditEvent.objects.get(event="key_created")
@@ -206,7 +241,9 @@ def test_keys_are_rolled_and_revoked_in_the_admin(operators_browser, alice):
     operators_browser.sign_in()
     key, _ = create_api_key(user=alice, name="shop")
     path = reverse("admin:dj_wallet_identity_apikey_changelist")
-    page = operators_browser.post(path, {"action": "roll", "_selected_action": [key.pk]}, follow=True)
+    page = operators_browser.post(
+        path, {"action": "roll", "_selected_action": [key.pk]}, follow=True
+    )
     assert re.search(r"wk_[a-z0-9]{12}_[A-Za-z0-9_-]{43}", page.content.decode())
     new = ApiKey.objects.get(replaces=key)
     operators_browser.post(path, {"action": "revoke", "_selected_action": [new.pk]})
@@ -231,7 +268,9 @@ def test_a_clients_secret_is_shown_once(operators_browser):
     secret = re.search(r'size="\d+" type="text" value="([^"]+)"', page)
     assert secret, page[:2000]
     client = OAuthClient.objects.get()
-    shown = operators_browser.get(reverse("admin:allauth_idp_oidc_client_change", args=[client.pk])).content.decode()
+    shown = operators_browser.get(
+        reverse("admin:allauth_idp_oidc_client_change", args=[client.pk])
+    ).content.decode()
     assert client.secret not in shown
     assert secret[1] not in shown
 

@@ -15,7 +15,9 @@ from tests.identity.conftest import PASSWORD, Browser
 
 
 def list_events(*fields: str) -> list[Any]:
-    return list(AuditEvent.objects.order_by("pk").values_list(*(fields or ("event",)), flat=len(fields) < 2))
+    return list(
+        AuditEvent.objects.order_by("pk").values_list(*(fields or ("event",)), flat=len(fields) < 2)
+    )
 
 
 def is_signed_in(browser: Browser) -> bool:
@@ -42,7 +44,9 @@ def test_nobody_signs_up_as_more_than_a_person(db, field):
     fields = {"username": "dora", "password1": PASSWORD, "password2": PASSWORD, field: "1"}
     Browser().post("/accounts/signup/", fields)
     user = User.objects.get(username="dora")
-    assert not (user.is_staff or user.is_superuser or user.groups.exists())
+    assert not user.is_staff
+    assert not user.is_superuser
+    assert not user.groups.exists()
 
 
 @pytest.mark.parametrize("password", ["short", "password123", "dora-dora-dora"])
@@ -81,7 +85,9 @@ def test_a_name_that_nobody_has_is_answered_like_one_that_somebody_has(browser, 
     texts = []
     for name in ("alice", "nobody"):
         page = browser.post("/accounts/login/", {"login": name, "password": "wrong password"})
-        texts.append(re.findall(r'class="errorlist[^"]*".*?</ul>', page.content.decode(), re.DOTALL))
+        texts.append(
+            re.findall(r'class="errorlist[^"]*".*?</ul>', page.content.decode(), re.DOTALL)
+        )
     assert texts[0] == texts[1] != []
 
 
@@ -97,7 +103,9 @@ def test_a_name_with_line_breaks_cannot_forge_log_lines(db, caplog):
     assert all("\n" not in record.getMessage() for record in caplog.records)
 
 
-@pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example/", "javascript:alert(1)"])
+@pytest.mark.parametrize(
+    "back", ["https://evil.example/", "//evil.example/", "javascript:alert(1)"]
+)
 def test_nobody_is_sent_elsewhere_after_signing_in(browser, back):
     fields = {"login": "alice", "password": PASSWORD, "next": back}
     assert browser.post("/accounts/login/", fields)["Location"] == "/accounts/"
@@ -135,7 +143,9 @@ def test_a_guesser_of_many_names_is_stopped_by_address(db):
 
 def test_an_address_is_what_trusted_proxies_say(browser, settings):
     browser.client.post(
-        "/accounts/login/", {"login": "alice", "password": "x"}, headers={"X-Forwarded-For": "198.51.100.7"}
+        "/accounts/login/",
+        {"login": "alice", "password": "x"},
+        headers={"X-Forwarded-For": "198.51.100.7"},
     )
     settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
     browser.client.post(
@@ -150,7 +160,10 @@ def test_guessing_codes_ends_too(browser):
     browser.set_up_second_factor()
     browser.sign_in()
     for _ in range(5):
-        assert "Incorrect code" in browser.post("/accounts/2fa/authenticate/", {"code": "000000"}).content.decode()
+        assert (
+            "Incorrect code"
+            in browser.post("/accounts/2fa/authenticate/", {"code": "000000"}).content.decode()
+        )
     page = browser.post("/accounts/2fa/authenticate/", {"code": browser.make_code()})
     assert page.status_code == 200
     assert "Too many" in page.content.decode()
@@ -244,7 +257,11 @@ def test_a_new_password_ends_other_sessions(browser, alice):
     other = Browser(alice)
     for one in (browser, other):
         one.sign_in()
-    fields = {"oldpassword": PASSWORD, "password1": "another good one", "password2": "another good one"}
+    fields = {
+        "oldpassword": PASSWORD,
+        "password1": "another good one",
+        "password2": "another good one",
+    }
     browser.post("/accounts/password/change/", fields)
     assert is_signed_in(browser)
     assert not is_signed_in(other)
@@ -263,7 +280,9 @@ def test_the_account_shows_its_own_events_only(browser, bob):
 
 
 def ask_script(browser: Browser, path: str, body: Any) -> Any:
-    return browser.client.post(f"/_allauth/browser/v1/auth/{path}", body, content_type="application/json")
+    return browser.client.post(
+        f"/_allauth/browser/v1/auth/{path}", body, content_type="application/json"
+    )
 
 
 def test_a_script_signs_in_by_the_headless_api(browser):

@@ -7,10 +7,10 @@ import pytest
 from django.test import Client
 
 from dj_wallet.identity import signatures
+from dj_wallet.identity.key_text import parse_key_text
 from dj_wallet.identity.models import ApiKey, UsedNonce, User
 from dj_wallet.identity.services import create_api_key, revoke_api_key
 from dj_wallet.identity.signatures import SCHEME, describe, forget_nonces, make_header, sign
-from dj_wallet.identity.key_text import parse_key_text
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,13 @@ def key(alice: User) -> tuple[ApiKey, str]:
     return create_api_key(user=alice, name="auctions", scopes=["internal"], is_signing=True)
 
 
-def send(header: str, body: bytes = b'{"a": 1}', target: str = "/internal?x=1", method: str = "POST", **more: Any) -> Any:
+def send(
+    header: str,
+    body: bytes = b'{"a": 1}',
+    target: str = "/internal?x=1",
+    method: str = "POST",
+    **more: Any,
+) -> Any:
     return Client(raise_request_exception=False).generic(
         method, target, body, "application/json", headers={"Authorization": header}, **more
     )
@@ -67,7 +73,9 @@ def test_the_same_request_is_not_heard_again(key, caplog):
     ids=str,
 )
 def test_what_was_changed_on_the_way_is_not_heard(key, caplog, sent):
-    refuse(caplog, make_header(key[1], "POST", "/internal?x=1", b'{"a": 1}'), "does not match", **sent)
+    refuse(
+        caplog, make_header(key[1], "POST", "/internal?x=1", b'{"a": 1}'), "does not match", **sent
+    )
     assert not UsedNonce.objects.exists()
 
 
@@ -96,7 +104,13 @@ def test_two_keys_may_use_the_same_nonce(key, alice):
 
 @pytest.mark.parametrize(
     "credentials",
-    ["", "Key=x", "Key=aaaaaaaaaaaa, Timestamp=1, Nonce=nnnnnnnnnnnnnnnn, Signature=" + "g" * 64, "\u00e9", "x" * 9000],
+    [
+        "",
+        "Key=x",
+        "Key=aaaaaaaaaaaa, Timestamp=1, Nonce=nnnnnnnnnnnnnnnn, Signature=" + "g" * 64,
+        "\u00e9",
+        "x" * 9000,
+    ],
 )
 def test_a_malformed_header_is_refused(db, caplog, credentials):
     refuse(caplog, f"{SCHEME} {credentials}", "malformed")
@@ -140,7 +154,11 @@ def test_scopes_hold_for_signed_requests_too(alice):
 
 def test_addresses_hold_for_signed_requests_too(alice):
     _, text = create_api_key(
-        user=alice, name="here", scopes=["internal"], is_signing=True, allowed_addresses=["10.0.0.0/8"]
+        user=alice,
+        name="here",
+        scopes=["internal"],
+        is_signing=True,
+        allowed_addresses=["10.0.0.0/8"],
     )
     header = make_header(text, "POST", "/internal?x=1", b'{"a": 1}')
     answer = send(header)

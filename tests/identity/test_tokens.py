@@ -27,7 +27,9 @@ from wallet_service.stack import make_signing_key
 TOKEN_PATH = "/identity/o/api/token"
 REDIRECT = "https://shop.example/back"
 VERIFIER = "v" * 64
-CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+CHALLENGE = (
+    base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+)
 
 
 @pytest.fixture
@@ -36,7 +38,9 @@ def snapshot_wallets(alice, snapshot):
     return snapshot
 
 
-def make_client(owner: User | None, *grants: str, public: bool = False, scopes: str = "") -> tuple[OAuthClient, str]:
+def make_client(
+    owner: User | None, *grants: str, public: bool = False, scopes: str = ""
+) -> tuple[OAuthClient, str]:
     client = OAuthClient(
         name="shop",
         owner=owner,
@@ -132,7 +136,9 @@ def test_a_token_costs_one_query(alice, django_assert_num_queries):
 
 
 def test_a_client_of_nobody_gets_nowhere(db):
-    token = fetch_service_token(User.objects.create(username="gone", is_active=False), "wallets:read")
+    token = fetch_service_token(
+        User.objects.create(username="gone", is_active=False), "wallets:read"
+    )
     assert Api(token).get("/wallets/").code == "token_invalid"
     token = fetch_service_token(None, "wallets:read")
     assert Api(token).get("/wallets/").code == "token_invalid"
@@ -157,11 +163,16 @@ def test_a_wrong_client_secret_gets_nothing(alice):
 
 
 def test_a_person_consents_and_the_program_acts_for_them(alice, browser):
-    client, _ = make_client(None, "authorization_code", "refresh_token", public=True, scopes="wallets:read")
+    client, _ = make_client(
+        None, "authorization_code", "refresh_token", public=True, scopes="wallets:read"
+    )
     got = fetch_persons_tokens(browser, client, "openid wallets:read")
     assert Api(got["access_token"]).get("/wallets/").status == 200
     identity = jwt.decode(got["id_token"], options={"verify_signature": False})
-    assert identity["sub"] == jwt.decode(got["access_token"], options={"verify_signature": False})["sub"]
+    assert (
+        identity["sub"]
+        == jwt.decode(got["access_token"], options={"verify_signature": False})["sub"]
+    )
 
 
 def test_an_identity_token_opens_nothing(alice, browser):
@@ -171,7 +182,9 @@ def test_an_identity_token_opens_nothing(alice, browser):
 
 
 def test_a_refresh_token_works_once(alice, browser):
-    client, _ = make_client(None, "authorization_code", "refresh_token", public=True, scopes="wallets:read")
+    client, _ = make_client(
+        None, "authorization_code", "refresh_token", public=True, scopes="wallets:read"
+    )
     first = fetch_persons_tokens(browser, client, "openid wallets:read")["refresh_token"]
     again = {"grant_type": "refresh_token", "client_id": client.id, "refresh_token": first}
     second = fetch(**again)
@@ -184,9 +197,13 @@ def test_a_public_program_must_prove_that_the_code_is_its_own(alice, browser):
     client, _ = make_client(None, "authorization_code", public=True, scopes="wallets:read")
     browser.sign_in()
     refused = authorize(browser, client, "openid")
-    assert "code+challenge+required" in refused["Location"].lower() or "error=" in refused["Location"]
+    assert (
+        "code+challenge+required" in refused["Location"].lower() or "error=" in refused["Location"]
+    )
     assert "code=" not in refused["Location"].replace("code_challenge", "")
-    back = authorize(browser, client, "openid", code_challenge=CHALLENGE, code_challenge_method="S256")
+    back = authorize(
+        browser, client, "openid", code_challenge=CHALLENGE, code_challenge_method="S256"
+    )
     code = parse_qs(urlsplit(back["Location"]).query)["code"][0]
     stolen = fetch(
         grant_type="authorization_code",
@@ -206,7 +223,9 @@ def test_a_redirect_that_was_not_registered_is_refused(alice, browser):
     assert "code=" not in page.headers.get("Location", "")
 
 
-@pytest.mark.parametrize("resource", ["x", "http://evil.example/", "http://127.0.0.1:8000.evil.example/"])
+@pytest.mark.parametrize(
+    "resource", ["x", "http://evil.example/", "http://127.0.0.1:8000.evil.example/"]
+)
 def test_a_token_for_somebody_else_is_not_given(alice, resource):
     client, secret = make_client(alice, "client_credentials", scopes="wallets:read")
     asked = {"grant_type": "client_credentials", "client_id": client.id, "client_secret": secret}
@@ -244,7 +263,10 @@ def pass_time(device_code: str, seconds: int) -> None:
 def test_a_persons_token_is_no_services(alice, browser, internal_view):
     client, _ = make_client(None, "authorization_code", public=True, scopes="wallets:read internal")
     got = fetch_persons_tokens(browser, client, "openid internal")
-    assert "internal" not in jwt.decode(got["access_token"], options={"verify_signature": False})["scope"]
+    assert (
+        "internal"
+        not in jwt.decode(got["access_token"], options={"verify_signature": False})["scope"]
+    )
     assert internal_view(got["access_token"]) == (403, "internal_only")
 
 
@@ -333,7 +355,10 @@ def test_a_token_that_says_something_wrong_is_refused(alice, pem, caplog, snapsh
 
 
 def test_a_little_late_is_in_time(alice, pem):
-    assert Api(sign_own(pem, sub=str(alice.pk), exp=int(time.time()) - 5)).get("/wallets/").status == 200
+    assert (
+        Api(sign_own(pem, sub=str(alice.pk), exp=int(time.time()) - 5)).get("/wallets/").status
+        == 200
+    )
 
 
 def test_the_token_of_a_disabled_user_is_refused(alice, pem, caplog, snapshot_wallets):
@@ -375,11 +400,15 @@ def test_an_unknown_key_signs_nothing(alice, caplog, snapshot_wallets):
 
 def test_a_tampered_token_is_refused(alice, pem, caplog, snapshot_wallets):
     head, _, signature = sign_own(pem, sub="x").split(".")
-    body = encode({**jwt.decode(sign_own(pem, sub=str(alice.pk)), options={"verify_signature": False})})
+    body = encode(
+        {**jwt.decode(sign_own(pem, sub=str(alice.pk)), options={"verify_signature": False})}
+    )
     refuse(f"{head}.{body}.{signature}", caplog, snapshot_wallets)
 
 
-@pytest.mark.parametrize("text", ["e", "a.b", "a.b.c", "....", "eyJ" + "a" * 9000, "\u00e9.\u00e9.\u00e9"])
+@pytest.mark.parametrize(
+    "text", ["e", "a.b", "a.b.c", "....", "eyJ" + "a" * 9000, "\u00e9.\u00e9.\u00e9"]
+)
 def test_what_is_no_token_is_refused(db, text):
     assert Api(text).get("/wallets/").code == "token_invalid"
 
@@ -437,7 +466,8 @@ def test_another_issuers_other_tokens_open_nothing(alice, issuer, typ):
 
 
 @pytest.mark.parametrize(
-    "claims", [{"aud": "account"}, {"exp": 1}, {"iss": "http://127.0.0.1:1/realms/test"}, {"sub": None}]
+    "claims",
+    [{"aud": "account"}, {"exp": 1}, {"iss": "http://127.0.0.1:1/realms/test"}, {"sub": None}],
 )
 def test_another_issuers_wrong_tokens_open_nothing(alice, issuer, claims):
     link_user(user=alice, issuer=issuer.name, subject="f:1:somebody")
@@ -445,7 +475,9 @@ def test_another_issuers_wrong_tokens_open_nothing(alice, issuer, claims):
 
 
 def test_another_issuer_speaks_for_its_own_users_only(alice, issuer):
-    text = issuer.sign(iss=django_settings.WALLET_ISSUER, sub=str(alice.pk), token_use="access", aud="dj-wallets")
+    text = issuer.sign(
+        iss=django_settings.WALLET_ISSUER, sub=str(alice.pk), token_use="access", aud="dj-wallets"
+    )
     assert Api(text).get("/wallets/").code == "token_invalid"
 
 
@@ -543,7 +575,9 @@ def test_keys_that_we_cannot_use_are_left_out(issuer, keys):
     good = json.loads(issuer.publish())["keys"]
     shared = {"kty": "oct", "kid": "first", "k": "c2VjcmV0"}
     broken = {"kty": "RSA", "kid": "broken", "n": "?", "e": "AQAB"}
-    issuer.body = json.dumps({"keys": [*good, broken, 3, {"kty": "RSA"}, {**shared, "kid": "shared"}]}).encode()
+    issuer.body = json.dumps(
+        {"keys": [*good, broken, 3, {"kty": "RSA"}, {**shared, "kid": "shared"}]}
+    ).encode()
     assert verify(issuer, keys)
     assert keys.find("shared") is None
 

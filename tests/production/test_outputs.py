@@ -60,9 +60,13 @@ class Paths:
 
 def test_no_secret_gets_out(db, written, settings, client):
     settings.ROOT_URLCONF = Paths
-    alice = User.objects.create_user(username="alice", password=PASSWORD, is_staff=True, is_superuser=True)
+    alice = User.objects.create_user(
+        username="alice", password=PASSWORD, is_staff=True, is_superuser=True
+    )
     plain, text = create_api_key(user=alice, name="plain")
-    signing, signing_text = create_api_key(user=alice, name="signing", scopes=["internal"], is_signing=True)
+    signing, signing_text = create_api_key(
+        user=alice, name="signing", scopes=["internal"], is_signing=True
+    )
     browser = Browser(alice)
     browser.set_up_second_factor()
     codes = RecoveryCodes(alice.authenticator_set.get(type="recovery_codes")).get_unused_codes()
@@ -82,17 +86,28 @@ def test_no_secret_gets_out(db, written, settings, client):
     # All lists and pages of ours in the admin
     for name in ("user", "apikey", "auditevent", "externalidentity"):
         page = keep(browser.get(f"/admin/dj_wallet_identity/{name}/"))
-        for address in set(re.findall(rf"/admin/dj_wallet_identity/{name}/[\w-]+/change/", page.content.decode())):
+        for address in set(
+            re.findall(rf"/admin/dj_wallet_identity/{name}/[\w-]+/change/", page.content.decode())
+        ):
             assert keep(browser.get(address)).status_code == 200
     keep(browser.get("/accounts/"))
     keep(browser.get("/accounts/sessions/"))
     keep(browser.get("/accounts/2fa/"))
     # The API: keys that work, that do not, in every header, and a bug
     bad = text[:-2] + "xx"
-    for authorization in (f"Bearer {text}", f"Bearer {bad}", f"Basic {text}", "Bearer eyJhbGciOiJub25lIn0.eyJjYW5hcnkiOjF9."):
+    for authorization in (
+        f"Bearer {text}",
+        f"Bearer {bad}",
+        f"Basic {text}",
+        "Bearer eyJhbGciOiJub25lIn0.eyJjYW5hcnkiOjF9.",
+    ):
         for address in ("/wallets/", "/api/v1/api-keys", "/nope", "/bug"):
             asking = Client(raise_request_exception=False)
-            keep(asking.get(address, headers={"Authorization": authorization, "X-Password": PASSWORD}))
+            keep(
+                asking.get(
+                    address, headers={"Authorization": authorization, "X-Password": PASSWORD}
+                )
+            )
     header = make_header(signing_text, "GET", "/wallets/")
     for _ in range(2):
         keep(Client().get("/wallets/", headers={"Authorization": header}))
@@ -113,11 +128,15 @@ def test_no_secret_gets_out(db, written, settings, client):
         "password hash": alice.password,
         **{f"recovery code {number}": code for number, code in enumerate(codes)},
     }
-    records = json.dumps([*AuditEvent.objects.values(), *ApiKey.objects.values("name", "scopes")], default=str)
+    records = json.dumps(
+        [*AuditEvent.objects.values(), *ApiKey.objects.values("name", "scopes")], default=str
+    )
     assert any("Internal Server Error" in line for line in written)
     assert any("Refused an API key" in line for line in written)
     for name, secret in secrets.items():
-        assert not [line for line in written if secret in line and '"logger": "django.db' not in line], name
+        assert not [
+            line for line in written if secret in line and '"logger": "django.db' not in line
+        ], name
         assert not [one for one in shown if secret in one], name
         assert secret not in records, name
     assert Session.objects.exists()

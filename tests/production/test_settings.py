@@ -29,12 +29,23 @@ def test_all_that_is_missing_is_named_at_once(run):
 
 
 def test_a_single_one_is_named(run):
-    fail(run, "The environment variable DATABASE_URL must be set.", **{**REQUIRED, "DATABASE_URL": ""})
+    fail(
+        run,
+        "The environment variable DATABASE_URL must be set.",
+        **{**REQUIRED, "DATABASE_URL": ""},
+    )
 
 
 def test_deploy_checks_find_nothing(run):
     done = run(
-        "-m", "django", "check", "--deploy", "--fail-level", "INFO", **REQUIRED, WALLET_SIGNING_KEYS=make_signing_key()
+        "-m",
+        "django",
+        "check",
+        "--deploy",
+        "--fail-level",
+        "INFO",
+        **REQUIRED,
+        WALLET_SIGNING_KEYS=make_signing_key(),
     )
     assert done.returncode == 0, done.stderr
     assert "no issues (0 silenced)" in done.stdout
@@ -55,13 +66,22 @@ def test_browsers_are_told_to_be_careful(run):
 def test_secrets_come_from_files(run, tmp_path: Path):
     (tmp_path / "key").write_text(f"{REQUIRED['SECRET_KEY']}\n")
     (tmp_path / "url").write_text(REQUIRED["DATABASE_URL"])
-    files = {"SECRET_KEY": "", "DATABASE_URL": "", "SECRET_KEY_FILE": str(tmp_path / "key"), "DATABASE_URL_FILE": str(tmp_path / "url")}
+    files = {
+        "SECRET_KEY": "",
+        "DATABASE_URL": "",
+        "SECRET_KEY_FILE": str(tmp_path / "key"),
+        "DATABASE_URL_FILE": str(tmp_path / "url"),
+    }
     done = run(*SHOW, **{**REQUIRED, **files})
     assert json.loads(done.stdout)[:2] == [REQUIRED["SECRET_KEY"], "canary-database-password"]
 
 
 def test_a_file_that_is_not_there_stops_the_start(run):
-    fail(run, "SECRET_KEY_FILE cannot be read", **{**REQUIRED, "SECRET_KEY": "", "SECRET_KEY_FILE": "/nope"})
+    fail(
+        run,
+        "SECRET_KEY_FILE cannot be read",
+        **{**REQUIRED, "SECRET_KEY": "", "SECRET_KEY_FILE": "/nope"},
+    )
 
 
 def test_secrets_come_from_vault(run, vault):
@@ -69,7 +89,11 @@ def test_secrets_come_from_vault(run, vault):
     rest = {name: REQUIRED[name] for name in ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS")}
     done = run(*SHOW, **rest, **vault.variables)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [REQUIRED["SECRET_KEY"], "canary-database-password", ["wallets.example.com"]]
+    assert json.loads(done.stdout) == [
+        REQUIRED["SECRET_KEY"],
+        "canary-database-password",
+        ["wallets.example.com"],
+    ]
     assert vault.paths == ["/v1/secret/data/dj-wallets"]
 
 
@@ -82,7 +106,10 @@ def test_the_environment_goes_before_vault(run, vault):
 def test_the_secret_id_comes_from_a_file(run, vault, tmp_path: Path):
     vault.secret = REQUIRED
     (tmp_path / "id").write_text("canary-secret-id\n")
-    done = run(*SHOW, **{**vault.variables, "VAULT_SECRET_ID": "", "VAULT_SECRET_ID_FILE": str(tmp_path / "id")})
+    done = run(
+        *SHOW,
+        **{**vault.variables, "VAULT_SECRET_ID": "", "VAULT_SECRET_ID_FILE": str(tmp_path / "id")},
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -92,7 +119,11 @@ def test_a_sealed_vault_stops_the_start(run, vault):
 
 
 def test_a_vault_that_refuses_stops_the_start(run, vault):
-    fail(run, "gives no secret/dj-wallets: InvalidRequest", **{**vault.variables, "VAULT_SECRET_ID": "canary-wrong"})
+    fail(
+        run,
+        "gives no secret/dj-wallets: InvalidRequest",
+        **{**vault.variables, "VAULT_SECRET_ID": "canary-wrong"},
+    )
 
 
 def test_a_vault_without_the_secret_stops_the_start(run, vault):
@@ -110,7 +141,9 @@ def test_a_vault_that_keeps_no_texts_stops_the_start(run, vault):
 
 
 def test_vault_needs_to_know_who_asks(run):
-    fail(run, "VAULT_ADDR needs VAULT_ROLE_ID and VAULT_SECRET_ID.", VAULT_ADDR="http://127.0.0.1:1")
+    fail(
+        run, "VAULT_ADDR needs VAULT_ROLE_ID and VAULT_SECRET_ID.", VAULT_ADDR="http://127.0.0.1:1"
+    )
 
 
 @pytest.mark.parametrize(

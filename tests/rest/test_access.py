@@ -79,8 +79,12 @@ ROWS = [
     Row("GET", "wallets/", 200),
     Row("POST", "wallets/", 201),
     Row("GET", "wallets/<uuid:uuid>/", 200, wallet_of, stranger=404, staff=200),
-    Row("POST", "wallets/<uuid:uuid>/deposit", 201, wallet_of, lambda user: {"amount": 1}, 404, 404),
-    Row("POST", "wallets/<uuid:uuid>/withdraw", 201, wallet_of, lambda user: {"amount": 1}, 404, 404),
+    Row(
+        "POST", "wallets/<uuid:uuid>/deposit", 201, wallet_of, lambda user: {"amount": 1}, 404, 404
+    ),
+    Row(
+        "POST", "wallets/<uuid:uuid>/withdraw", 201, wallet_of, lambda user: {"amount": 1}, 404, 404
+    ),
     Row("GET", "wallets/<uuid:uuid>/transactions/", 200, wallet_of, stranger=404, staff=200),
     Row(
         "GET",
@@ -140,7 +144,9 @@ API_ROUTES = {
 
 
 def list_methods(view: Any) -> set[str]:
-    return {name.upper() for name in ("get", "post", "put", "patch", "delete") if hasattr(view, name)}
+    return {
+        name.upper() for name in ("get", "post", "put", "patch", "delete") if hasattr(view, name)
+    }
 
 
 def test_every_route_has_its_row():
@@ -249,7 +255,9 @@ def test_without_the_scope_for_deposits_a_batch_moves_nothing(alice, snapshot):
 
 # Words for scripts, and the way out.
 ADMINS = sorted(
-    route for route in ROUTES if route.startswith("admin/") and not route.endswith(("jsi18n/", "logout/"))
+    route
+    for route in ROUTES
+    if route.startswith("admin/") and not route.endswith(("jsi18n/", "logout/"))
 )
 
 
@@ -297,7 +305,9 @@ ENTRANCES = {
     "_allauth/browser/v1/auth/webauthn/login",
 }
 OTHERS = sorted(
-    route for route in ROUTES if route.startswith(PAGES[1:]) and "?P<" not in route and "<int" not in route
+    route
+    for route in ROUTES
+    if route.startswith(PAGES[1:]) and "?P<" not in route and "<int" not in route
 )
 
 

@@ -175,7 +175,10 @@ def test_a_session_reads_without_and_writes_with_a_csrf_token(person):
     token = sign_in(person)
     assert use_session(person, "GET", "/wallets/") == (200, None)
     assert use_session(person, "POST", "/wallets/") == (403, "csrf_failed")
-    assert use_session(person, "POST", "/wallets/", **{"X-CSRFToken": "x" * 32}) == (403, "csrf_failed")
+    assert use_session(person, "POST", "/wallets/", **{"X-CSRFToken": "x" * 32}) == (
+        403,
+        "csrf_failed",
+    )
     assert not Wallet.objects.held_by(person.user).exists()
     assert use_session(person, "POST", "/wallets/", **{"X-CSRFToken": token}) == (201, None)
 
@@ -193,7 +196,10 @@ def test_a_session_deposits_nothing(person, snapshot):
 
 def test_a_bad_key_is_not_helped_by_a_session(person):
     sign_in(person)
-    assert use_session(person, "GET", "/wallets/", Authorization="Bearer wk_x") == (401, "api_key_invalid")
+    assert use_session(person, "GET", "/wallets/", Authorization="Bearer wk_x") == (
+        401,
+        "api_key_invalid",
+    )
 
 
 def test_a_person_with_a_second_factor_proves_it_before_making_a_key(person):
@@ -206,7 +212,9 @@ def test_a_person_with_a_second_factor_proves_it_before_making_a_key(person):
     made = {"body": '{"name": "shop"}', "X-CSRFToken": token}
     assert use_session(person, "POST", KEYS, **made) == (201, None)
     person.age_proofs(301)
-    answer = person.client.post(KEYS, {"name": "x"}, "application/json", headers={"X-CSRFToken": token})
+    answer = person.client.post(
+        KEYS, {"name": "x"}, "application/json", headers={"X-CSRFToken": token}
+    )
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (403, "step_up_required")
     assert error["details"] == {"url": "/accounts/2fa/reauthenticate/"}

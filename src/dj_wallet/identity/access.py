@@ -62,7 +62,7 @@ class Kind(StrEnum):
 
     API_KEY = "api_key"
     SIGNATURE = "signature"
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 - a word
     SESSION = "session"
 
 
@@ -112,4 +112,6 @@ def reads_all(user: Any) -> bool:
 def list_consents() -> Mapping[str, str]:
     """Return what a person is asked for each scope when a program wants to act for them."""
     verbs = {READ: "See", WRITE: "Use and change"}
-    return {f"{group.name}:{verb}": f"{verbs[verb]} {group.says}" for group in GROUPS for verb in verbs}
+    return {
+        f"{group.name}:{verb}": f"{verbs[verb]} {group.says}" for group in GROUPS for verb in verbs
+    }

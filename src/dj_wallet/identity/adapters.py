@@ -16,7 +16,7 @@ from .sealing import seal, unseal
 from .step_up import has_second_factor_set_up
 
 
-class AccountAdapter(DefaultAccountAdapter):
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Sign-up, sign-in and proving it again."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -45,7 +45,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return not has_second_factor_set_up(user) and super().reauthenticate(user, password)
 
 
-class MFAAdapter(DefaultMFAAdapter):
+class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Secrets of authenticator apps and recovery codes are sealed in the database."""
 
     def encrypt(self, text: str) -> str:
@@ -55,7 +55,7 @@ class MFAAdapter(DefaultMFAAdapter):
         return unseal(encrypted_text)
 
 
-class OIDCAdapter(DefaultOIDCAdapter):
+class OIDCAdapter(DefaultOIDCAdapter):  # type: ignore[misc]
     """Our access tokens: for us, by us, signed with the first key of the list."""
 
     scope_display = {**DefaultOIDCAdapter.scope_display, **list_consents()}

@@ -3,7 +3,7 @@
 Whoever changes who may do what proves a second factor anew.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allauth.account.models import EmailAddress
 from allauth.idp.oidc.admin import ClientAdmin as AllauthClientAdmin
@@ -16,7 +16,7 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from dj_wallet.admin_theme import ModelAdmin, UserForms
@@ -27,19 +27,30 @@ from .models import ApiKey, AuditEvent, ExternalIdentity, User
 from .services import create_api_key, read_networks, revoke_api_key, roll_api_key
 from .step_up import find_step_up
 
+if TYPE_CHECKING:
+    Mixin = ModelAdmin
+else:
+    Mixin = object
 
-class SteppedUp:
+
+class SteppedUp(Mixin):
     """An admin whose forms wait for a fresh second factor."""
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        asked = find_step_up(request)
-        answer: HttpResponseBase = asked or super().changeform_view(request, *args, **kwargs)  # type: ignore[misc]
-        return answer
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        return find_step_up(request) or super().changeform_view(
+            request, object_id, form_url, extra_context
+        )
 
-    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        asked = find_step_up(request)
-        answer: HttpResponseBase = asked or super().delete_view(request, *args, **kwargs)  # type: ignore[misc]
-        return answer
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        return find_step_up(request) or super().delete_view(request, object_id, extra_context)
 
 
 class ReadOnly:
@@ -129,7 +140,9 @@ class ApiKeyAdmin(SteppedUp, ModelAdmin):
     )
     actions = ["revoke", "roll"]
 
-    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
         return super().get_form(request, obj, change, **kwargs) if change else ApiKeyForm
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -144,7 +157,7 @@ class ApiKeyAdmin(SteppedUp, ModelAdmin):
         return False
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("dj_wallet_identity.change_apikey")  # type: ignore[union-attr]
+        return request.user.has_perm("dj_wallet_identity.change_apikey")
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Make the key by the service, and show its text this once."""
@@ -174,7 +187,9 @@ class ApiKeyAdmin(SteppedUp, ModelAdmin):
             self.log_change(request, api_key, "Revoked")
         self.message_user(request, _("The keys are revoked."), messages.SUCCESS)
 
-    @admin.action(description=_("Roll: a new key, the old one works for a day"), permissions=["revoke"])
+    @admin.action(
+        description=_("Roll: a new key, the old one works for a day"), permissions=["revoke"]
+    )
     def roll(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
         if asked := find_step_up(request):
             return asked
@@ -215,7 +230,7 @@ class ExternalIdentityAdmin(SteppedUp, ModelAdmin):
     raw_id_fields = ("user",)
 
 
-class ClientAdmin(SteppedUp, AllauthClientAdmin, ModelAdmin):
+class ClientAdmin(SteppedUp, AllauthClientAdmin, ModelAdmin):  # type: ignore[misc]
     """Programs that act for users or for themselves; the secret is shown once."""
 
     exclude = ("secret",)

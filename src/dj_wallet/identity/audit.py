@@ -44,7 +44,9 @@ def record_event(
         username=name,
         actor=actor or (user if request is not None else None),
         address=address,
-        user_agent=clean(request.META.get("HTTP_USER_AGENT", ""), MAX_USER_AGENT) if request else "",
+        user_agent=clean(request.META.get("HTTP_USER_AGENT", ""), MAX_USER_AGENT)
+        if request
+        else "",
         request_id=getattr(request, "request_id", ""),
         details=details,
     )
@@ -90,7 +92,9 @@ def note_sign_out(sender: Any, request: HttpRequest, user: User | None, **kwargs
         record_event(Event.SIGNED_OUT, user=user, request=request)
 
 
-@receiver([account_signals.password_set, account_signals.password_changed, account_signals.password_reset])
+@receiver(
+    [account_signals.password_set, account_signals.password_changed, account_signals.password_reset]
+)
 def note_password(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
     record_event(Event.PASSWORD_CHANGED, user=user, request=request)
 
@@ -101,22 +105,30 @@ def note_email(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> 
 
 
 @receiver(mfa_signals.authenticator_added)
-def note_added(sender: Any, request: HttpRequest, user: User, authenticator: Any, **kwargs: Any) -> None:
+def note_added(
+    sender: Any, request: HttpRequest, user: User, authenticator: Any, **kwargs: Any
+) -> None:
     record_event(Event.SECOND_FACTOR_ADDED, user=user, request=request, type=authenticator.type)
 
 
 @receiver(mfa_signals.authenticator_removed)
-def note_removed(sender: Any, request: HttpRequest, user: User, authenticator: Any, **kwargs: Any) -> None:
+def note_removed(
+    sender: Any, request: HttpRequest, user: User, authenticator: Any, **kwargs: Any
+) -> None:
     record_event(Event.SECOND_FACTOR_REMOVED, user=user, request=request, type=authenticator.type)
 
 
 @receiver(mfa_signals.authenticator_reset)
-def note_reset(sender: Any, request: HttpRequest, user: User, authenticator: Any, **kwargs: Any) -> None:
+def note_reset(
+    sender: Any, request: HttpRequest, user: User, authenticator: Any, **kwargs: Any
+) -> None:
     record_event(Event.SECOND_FACTOR_RESET, user=user, request=request, type=authenticator.type)
 
 
 @receiver(mfa_signals.authenticator_used)
-def note_used(sender: Any, request: HttpRequest, user: User, authenticator: Any, **kwargs: Any) -> None:
+def note_used(
+    sender: Any, request: HttpRequest, user: User, authenticator: Any, **kwargs: Any
+) -> None:
     record_event(Event.SECOND_FACTOR_USED, user=user, request=request, type=authenticator.type)
 
 

@@ -97,8 +97,7 @@ class AuditEvent(models.Model):
         SIGN_IN_FAILED = "sign_in_failed"
         SIGN_IN_THROTTLED = "sign_in_throttled"
         SIGNED_OUT = "signed_out"
-        SESSIONS_ENDED = "sessions_ended"
-        PASSWORD_CHANGED = "password_changed"
+        PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a word
         SECOND_FACTOR_ADDED = "second_factor_added"
         SECOND_FACTOR_REMOVED = "second_factor_removed"
         SECOND_FACTOR_RESET = "second_factor_reset"
@@ -128,7 +127,8 @@ class AuditEvent(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="dj_wallet_audit_names_somebody",
-                condition=Q(user__isnull=False) | Q(event__in=["sign_in_failed", "sign_in_throttled"]),
+                condition=Q(user__isnull=False)
+                | Q(event__in=["sign_in_failed", "sign_in_throttled"]),
             )
         ]
 

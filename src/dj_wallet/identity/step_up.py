@@ -6,7 +6,7 @@ A proof is an authenticator code, a passkey or a recovery code that allauth note
 import time
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlencode
 
 from allauth.account.authentication import get_authentication_records
@@ -18,7 +18,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 
-P = ParamSpec("P")
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 FRESH_SECONDS: Final = 300
 FACTORS: Final = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
@@ -58,16 +58,14 @@ def find_step_up(request: HttpRequest) -> HttpResponse | None:
     return _redirect_to_proof(request, back)
 
 
-def step_up_required(
-    view: Callable[Concatenate[HttpRequest, P], HttpResponseBase],
-) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
+def step_up_required(view: View) -> View:
     """Let the view wait for a fresh second factor. What was posted is not done; the form is asked for again."""
 
     @wraps(view)
-    def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         return find_step_up(request) or view(request, *args, **kwargs)
 
-    return guarded
+    return cast(View, guarded)
 
 
 def guard_admin(site: AdminSite) -> None:

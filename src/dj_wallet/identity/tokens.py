@@ -202,8 +202,10 @@ def verify_token(text: str, issuers: Mapping[str, Issuer]) -> tuple[Issuer, Clai
         )
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
         raise TokenInvalid(f"{type(error).__name__}: {error}") from None
-    is_access = claims.get("token_use") == "access" if issuer.is_own else (
-        claims.get("typ") not in NO_ACCESS_TYPES
+    is_access = (
+        claims.get("token_use") == "access"
+        if issuer.is_own
+        else (claims.get("typ") not in NO_ACCESS_TYPES)
     )
     if not is_access:
         raise TokenInvalid("not an access token")
@@ -281,7 +283,9 @@ def _create_external_user(issuer: str, subject: str) -> User:
             user.save(force_insert=True)
             link_user(user=user, issuer=issuer, subject=subject)
     except IntegrityError:
-        return ExternalIdentity.objects.select_related("user").get(issuer=issuer, subject=subject).user
+        return (
+            ExternalIdentity.objects.select_related("user").get(issuer=issuer, subject=subject).user
+        )
     return user
 
 

@@ -118,9 +118,7 @@ class SignatureAuthentication(BaseAuthentication):
         target = request._request.get_full_path()
         # Before the nonce is used up: a request from elsewhere costs its sender nothing.
         found = accept_key(api_key, Kind.SIGNATURE, request)
-        verify_signature(
-            signature, api_key, method=request.method or "", target=target, body=body
-        )
+        verify_signature(signature, api_key, method=request.method or "", target=target, body=body)
         return found
 
     def authenticate_header(self, request: Request) -> str:

@@ -17,7 +17,6 @@ from .views import (
     WithdrawView,
 )
 
-
 urlpatterns = [
     *either("wallets/", WalletsView, "wallets"),
     *either("wallets/<uuid:uuid>/", WalletView, "wallet"),

@@ -61,9 +61,7 @@ class ApiView(GenericAPIView[Any]):
         :raises ScopeMissing: the credential lacks the scope
         """
         super().check_permissions(request)
-        needs = find_needs(
-            group=self.scope, is_internal=self.internal, method=request.method or ""
-        )
+        needs = find_needs(group=self.scope, is_internal=self.internal, method=request.method or "")
         if needs.is_internal and not self.credential.is_service:
             raise InternalOnly
         self.need_one_of(*needs.scopes)

@@ -4,7 +4,6 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-
 # What a key could do before keys had scopes, but for deposits: who may say that money came in is for the operator
 # to decide. As it was when this was written; the table in `access` goes on changing.
 SCOPES = [
@@ -26,7 +25,9 @@ SCOPES = [
 
 def give_scopes(apps, schema_editor):
     """Let keys without scopes do what keys do that are made without naming any."""
-    keys = apps.get_model("dj_wallet_identity", "ApiKey").objects.using(schema_editor.connection.alias)
+    keys = apps.get_model("dj_wallet_identity", "ApiKey").objects.using(
+        schema_editor.connection.alias
+    )
     keys.filter(scopes=[]).update(scopes=sorted([*SCOPES, "keys:read"]))
 
 
@@ -46,70 +47,167 @@ drop function dj_wallet_identity_refuse_change();
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('dj_wallet_identity', '0002_apikey_scopes'),
+        ("dj_wallet_identity", "0002_apikey_scopes"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='apikey',
-            name='allowed_addresses',
+            model_name="apikey",
+            name="allowed_addresses",
             field=models.JSONField(blank=True, default=list),
         ),
         migrations.AddField(
-            model_name='apikey',
-            name='replaces',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='replaced_by', to='dj_wallet_identity.apikey'),
+            model_name="apikey",
+            name="replaces",
+            field=models.OneToOneField(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="replaced_by",
+                to="dj_wallet_identity.apikey",
+            ),
         ),
         migrations.AddField(
-            model_name='apikey',
-            name='signing_secret',
-            field=models.TextField(blank=True, default='', editable=False),
+            model_name="apikey",
+            name="signing_secret",
+            field=models.TextField(blank=True, default="", editable=False),
         ),
         migrations.CreateModel(
-            name='AuditEvent',
+            name="AuditEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('event', models.CharField(choices=[('signed_up', 'Signed Up'), ('signed_in', 'Signed In'), ('sign_in_failed', 'Sign In Failed'), ('sign_in_throttled', 'Sign In Throttled'), ('signed_out', 'Signed Out'), ('sessions_ended', 'Sessions Ended'), ('password_changed', 'Password Changed'), ('second_factor_added', 'Second Factor Added'), ('second_factor_removed', 'Second Factor Removed'), ('second_factor_reset', 'Second Factor Reset'), ('second_factor_used', 'Second Factor Used'), ('second_factor_failed', 'Second Factor Failed'), ('email_changed', 'Email Changed'), ('key_created', 'Key Created'), ('key_rolled', 'Key Rolled'), ('key_revoked', 'Key Revoked'), ('user_linked', 'User Linked')], max_length=32)),
-                ('username', models.CharField(blank=True, max_length=150)),
-                ('address', models.GenericIPAddressField(null=True)),
-                ('user_agent', models.CharField(blank=True, max_length=200)),
-                ('request_id', models.CharField(blank=True, max_length=64)),
-                ('details', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('actor', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='whose account')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "event",
+                    models.CharField(
+                        choices=[
+                            ("signed_up", "Signed Up"),
+                            ("signed_in", "Signed In"),
+                            ("sign_in_failed", "Sign In Failed"),
+                            ("sign_in_throttled", "Sign In Throttled"),
+                            ("signed_out", "Signed Out"),
+                            ("password_changed", "Password Changed"),
+                            ("second_factor_added", "Second Factor Added"),
+                            ("second_factor_removed", "Second Factor Removed"),
+                            ("second_factor_reset", "Second Factor Reset"),
+                            ("second_factor_used", "Second Factor Used"),
+                            ("second_factor_failed", "Second Factor Failed"),
+                            ("email_changed", "Email Changed"),
+                            ("key_created", "Key Created"),
+                            ("key_rolled", "Key Rolled"),
+                            ("key_revoked", "Key Revoked"),
+                            ("user_linked", "User Linked"),
+                        ],
+                        max_length=32,
+                    ),
+                ),
+                ("username", models.CharField(blank=True, max_length=150)),
+                ("address", models.GenericIPAddressField(null=True)),
+                ("user_agent", models.CharField(blank=True, max_length=200)),
+                ("request_id", models.CharField(blank=True, max_length=64)),
+                ("details", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="whose account",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(models.F('user'), models.OrderBy(models.F('id'), descending=True), name='dj_wallet_audit_of_user')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('user__isnull', False), ('event__in', ['sign_in_failed', 'sign_in_throttled']), _connector='OR'), name='dj_wallet_audit_names_somebody')],
+                "indexes": [
+                    models.Index(
+                        models.F("user"),
+                        models.OrderBy(models.F("id"), descending=True),
+                        name="dj_wallet_audit_of_user",
+                    )
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("user__isnull", False),
+                            ("event__in", ["sign_in_failed", "sign_in_throttled"]),
+                            _connector="OR",
+                        ),
+                        name="dj_wallet_audit_names_somebody",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='ExternalIdentity',
+            name="ExternalIdentity",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('issuer', models.CharField(max_length=255)),
-                ('subject', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='external_identities', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("issuer", models.CharField(max_length=255)),
+                ("subject", models.CharField(max_length=255)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="external_identities",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'external identities',
-                'constraints': [models.UniqueConstraint(fields=('issuer', 'subject'), name='dj_wallet_one_user_per_subject')],
+                "verbose_name_plural": "external identities",
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("issuer", "subject"), name="dj_wallet_one_user_per_subject"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='UsedNonce',
+            name="UsedNonce",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('nonce', models.CharField(max_length=64)),
-                ('expires_at', models.DateTimeField(db_index=True)),
-                ('api_key', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='dj_wallet_identity.apikey')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("nonce", models.CharField(max_length=64)),
+                ("expires_at", models.DateTimeField(db_index=True)),
+                (
+                    "api_key",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="dj_wallet_identity.apikey",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('api_key', 'nonce'), name='dj_wallet_nonce_used_once')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("api_key", "nonce"), name="dj_wallet_nonce_used_once"
+                    )
+                ],
             },
         ),
         migrations.RunPython(give_scopes, migrations.RunPython.noop, elidable=True),

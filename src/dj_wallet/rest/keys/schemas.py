@@ -5,8 +5,7 @@ from typing import Any, Final
 from rest_framework import serializers
 
 from dj_wallet.identity.access import ALL_SCOPES
-
-from ..fields import InstantField, StrictSerializer, TextField
+from dj_wallet.rest.fields import InstantField, StrictSerializer, TextField
 
 MAX_SCOPES: Final = len(ALL_SCOPES)
 MAX_ADDRESSES: Final = 50
@@ -48,9 +47,7 @@ class ApiKeyInput(StrictSerializer):
 class RollInput(StrictSerializer):
     """How long the old key goes on working."""
 
-    overlap_seconds = StrictIntegerField(
-        min_value=0, max_value=MAX_OVERLAP_SECONDS, required=False
-    )
+    overlap_seconds = StrictIntegerField(min_value=0, max_value=MAX_OVERLAP_SECONDS, required=False)
 
 
 class ApiKeyBody(serializers.Serializer[Any]):

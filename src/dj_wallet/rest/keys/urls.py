@@ -1,6 +1,7 @@
 """The paths of API keys."""
 
 from dj_wallet.rest.routes import either
+
 from .views import ApiKeysView, ApiKeyView, RollView
 
 urlpatterns = [

@@ -23,11 +23,11 @@ from dj_wallet.identity.services import (
     roll_api_key,
 )
 from dj_wallet.identity.step_up import is_step_up_needed
+from dj_wallet.rest.bodies import show_time
+from dj_wallet.rest.errors import AddressesInvalid, KeyEnded, ScopesInvalid, StepUpRequired
+from dj_wallet.rest.schema import WITH_BODY, errors
+from dj_wallet.rest.views import ApiView
 
-from ..bodies import show_time
-from ..errors import AddressesInvalid, KeyEnded, ScopesInvalid, StepUpRequired
-from ..schema import WITH_BODY, errors
-from ..views import ApiView
 from . import schemas
 
 
