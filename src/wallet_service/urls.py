@@ -10,6 +10,9 @@ from wallet_service.account import show_account
 
 guard_admin(admin.site)
 
+# Without a key to sign with there is no issuer.
+issuer_patterns = [path("", include("allauth.idp.urls"))] if settings.WALLET_SIGNING_KEYS else []
+
 urlpatterns = [
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
@@ -17,9 +20,8 @@ urlpatterns = [
     path("accounts/", include("allauth.urls")),
     path("_allauth/", include("allauth.headless.urls")),
     path("", include("dj_wallet.rest.urls")),
+    *issuer_patterns,
 ]
-if settings.WALLET_SIGNING_KEYS:
-    urlpatterns.append(path("", include("allauth.idp.urls")))
 
 handler400 = "wallet_service.pages.answer_bad_request"
 handler403 = "wallet_service.pages.answer_forbidden"

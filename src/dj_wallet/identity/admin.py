@@ -143,7 +143,8 @@ class ApiKeyAdmin(SteppedUp, ModelAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return super().get_form(request, obj, change, **kwargs) if change else ApiKeyForm
+        form = forms.ModelForm if change else ApiKeyForm
+        return super().get_form(request, obj, change, form=form, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is not None:
