@@ -11,6 +11,7 @@ from allauth.usersessions.models import UserSession
 from django.contrib.auth import get_user
 
 from dj_wallet.identity.models import AuditEvent, User
+from tests.identity.authenticator import Passkey
 from tests.identity.conftest import PASSWORD, Browser
 
 
@@ -308,3 +309,71 @@ def test_events_are_log_lines_too(browser, caplog):
     caplog.set_level(logging.INFO)
     browser.sign_in()
     assert "signed_in: user 'alice' from 127.0.0.1" in caplog.text
+
+
+# Passkeys
+
+
+@pytest.fixture
+def careful(settings):
+    """As in production: the address of the page is looked at."""
+    settings.MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = False
+
+
+def add_passkey(browser, passkey, django_capture_on_commit_callbacks):
+    browser.sign_in()
+    browser.post("/accounts/reauthenticate/", {"password": PASSWORD})
+    page = browser.get("/accounts/2fa/webauthn/add/")
+    credential = passkey.create(page.context["js_data"]["creation_options"])
+    fields = {"name": "Phone", "passwordless": "on", "credential": credential}
+    with django_capture_on_commit_callbacks(execute=True):
+        return browser.post("/accounts/2fa/webauthn/add/", fields)
+
+
+def use_passkey(browser, passkey):
+    asked = browser.get("/accounts/2fa/webauthn/login/", headers={"Accept": "application/json"})
+    options = asked.json()["request_options"]
+    return browser.post("/accounts/2fa/webauthn/login/", {"credential": passkey.sign(options)})
+
+
+def test_a_passkey_signs_in_without_a_password(browser, alice, django_capture_on_commit_callbacks):
+    passkey = Passkey()
+    assert add_passkey(browser, passkey, django_capture_on_commit_callbacks).status_code == 302
+    assert Authenticator.objects.filter(type="webauthn").count() == 1
+    assert "second_factor_added" in list_events()
+    other = Browser(alice)
+    use_passkey(other, passkey)
+    assert is_signed_in(other)
+
+
+def test_a_passkey_is_a_second_factor_for_the_admin(
+    careful, operators_browser, operator, settings, django_capture_on_commit_callbacks
+):
+    settings.WALLET_REQUIRE_MFA = True
+    passkey = Passkey()
+    add_passkey(operators_browser, passkey, django_capture_on_commit_callbacks)
+    other = Browser(operator)
+    use_passkey(other, passkey)
+    assert other.get("/admin/").status_code == 200
+
+
+def test_the_passkey_of_another_site_opens_nothing(
+    careful, browser, alice, django_capture_on_commit_callbacks
+):
+    passkey = Passkey()
+    add_passkey(browser, passkey, django_capture_on_commit_callbacks)
+    passkey.origin = "https://testserver.evil.example"
+    other = Browser(alice)
+    use_passkey(other, passkey)
+    assert not is_signed_in(other)
+
+
+def test_another_key_of_the_same_name_opens_nothing(
+    careful, browser, alice, django_capture_on_commit_callbacks
+):
+    passkey, thief = Passkey(), Passkey()
+    add_passkey(browser, passkey, django_capture_on_commit_callbacks)
+    thief.id, thief.user, thief.site = passkey.id, passkey.user, passkey.site
+    other = Browser(alice)
+    use_passkey(other, thief)
+    assert not is_signed_in(other)
