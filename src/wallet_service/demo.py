@@ -88,11 +88,14 @@ def ensure_wallets(user: User) -> dict[str, Wallet]:
 
 
 def ensure_api_key(user: User, text: str | None) -> str:
-    """Return the remembered key if it is usable, the user's and may do what the curl lines do, else a new one."""
+    """Return the remembered key if it is usable and the user's, else a new one; it may do what the curl lines do."""
     found = find_api_key(text) if text else None
-    if text and found and found.user == user and set(found.scopes) >= KEY_SCOPES:
-        return text
-    return create_api_key(user=user, name="demo", scopes=KEY_SCOPES)[1]
+    if not (text and found and found.user == user):
+        return create_api_key(user=user, name="demo", scopes=KEY_SCOPES)[1]
+    if not set(found.scopes) >= KEY_SCOPES:
+        found.scopes = sorted({*found.scopes, *KEY_SCOPES})
+        found.save(update_fields=["scopes"])
+    return text
 
 
 def list_curl_lines(url: str, api_key: str, own: Wallet, other: Wallet) -> list[str]:

@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
 from dj_wallet.identity.step_up import guard_admin
@@ -11,9 +11,11 @@ from wallet_service.account import show_account
 guard_admin(admin.site)
 
 # Without a key to sign with there is no issuer.
-issuer_patterns = [path("", include("allauth.idp.urls"))] if settings.WALLET_SIGNING_KEYS else []
+issuer_patterns: list[URLPattern | URLResolver] = (
+    [path("", include("allauth.idp.urls"))] if settings.WALLET_SIGNING_KEYS else []
+)
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("accounts/", show_account, name="account_home"),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from allauth.idp.oidc.models import Client as OAuthClient
 from django.contrib.auth import get_user
+from django.contrib.auth.models import Group, Permission
 from django.urls import reverse
 
 from dj_wallet.identity.models import ApiKey, AuditEvent, User
@@ -206,6 +207,50 @@ def test_a_users_rights_and_password_too(operators_browser, alice):
     alice.refresh_from_db()
     assert not alice.is_superuser
     assert alice.check_password(PASSWORD)
+
+
+def test_nothing_is_deleted_from_a_list_without_it(operators_browser):
+    group = Group.objects.create(name="operators")
+    operators_browser.set_up_second_factor()
+    operators_browser.sign_in_fully()
+    operators_browser.age_proofs(301)
+    chosen = {"action": "delete_selected", "_selected_action": [group.pk], "post": "yes"}
+    answer = operators_browser.post(reverse("admin:auth_group_changelist"), chosen)
+    assert answer["Location"].startswith("/accounts/2fa/reauthenticate/")
+    assert Group.objects.exists()
+
+
+@pytest.fixture
+def helpers_browser(db):
+    """Staff who may change users, and nothing else."""
+    helper = User.objects.create_user(username="helper", password=PASSWORD, is_staff=True)
+    names = ["view_user", "change_user", "add_user"]
+    helper.user_permissions.set(Permission.objects.filter(codename__in=names))
+    browser = Browser(helper)
+    browser.sign_in()
+    return browser
+
+
+def test_whoever_may_change_users_does_not_become_everything(helpers_browser, alice):
+    for user in (alice, helpers_browser.user):
+        path = reverse("admin:dj_wallet_identity_user_change", args=[user.pk])
+        fields = {"username": user.username, "is_active": "on", "date_joined_0": "2026-01-01"}
+        rights = {"is_staff": "on", "is_superuser": "on", "date_joined_1": "00:00"}
+        helpers_browser.post(path, {**fields, **rights})
+        assert not User.objects.get(pk=user.pk).is_superuser
+    assert not User.objects.get(pk=alice.pk).is_staff
+
+
+def test_whoever_may_change_users_does_not_take_over_staff(helpers_browser, operator, alice):
+    new = {
+        "password1": "owned by me now",
+        "password2": "owned by me now",
+        "usable_password": "true",
+    }
+    for user, status in ((operator, 403), (alice, 302)):
+        path = reverse("admin:auth_user_password_change", args=[user.pk])
+        assert helpers_browser.post(path, new).status_code == status
+    assert User.objects.get(pk=operator.pk).check_password(PASSWORD)
 
 
 # Keys and clients

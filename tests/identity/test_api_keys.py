@@ -1,13 +1,16 @@
 """API keys: made once, shown once, found by one query."""
 
 from datetime import timedelta
+from importlib import import_module
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
+from django.apps import apps
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from dj_wallet.identity.access import DEFAULT_KEY_SCOPES
+from dj_wallet.identity.access import DEFAULT_KEY_SCOPES, SCOPES
 from dj_wallet.identity.errors import AddressesInvalid, KeyEnded, ScopesInvalid
 from dj_wallet.identity.key_text import hash_secret, parse_key_text
 from dj_wallet.identity.models import ApiKey, AuditEvent
@@ -109,6 +112,18 @@ def test_there_are_no_other_scopes(alice, scope):
     with pytest.raises(ScopesInvalid):
         create_api_key(user=alice, name="shop", scopes=["wallets:read", scope])
     assert not ApiKey.objects.exists()
+
+
+def test_keys_that_are_older_than_scopes_do_what_they_did_but_for_deposits(alice):
+    old, _ = create_api_key(user=alice, name="old", scopes=[])
+    new, _ = create_api_key(user=alice, name="new", scopes=["wallets:read"])
+    migration = import_module("dj_wallet.identity.migrations.0003_people_and_programs")
+    migration.give_scopes(apps, SimpleNamespace(connection=connection))
+    old.refresh_from_db()
+    new.refresh_from_db()
+    assert {"wallets:write", "transfers:write", "withdrawals:write"} <= set(old.scopes) <= SCOPES
+    assert not {"deposits:write", "keys:write"} & set(old.scopes)
+    assert new.scopes == ["wallets:read"]
 
 
 # Addresses

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pytest
+from allauth.idp.oidc.models import Token
 from django.test import Client
 
 from dj_wallet.identity import signatures
@@ -11,6 +12,7 @@ from dj_wallet.identity.key_text import parse_key_text
 from dj_wallet.identity.models import ApiKey, UsedNonce, User
 from dj_wallet.identity.services import create_api_key, revoke_api_key
 from dj_wallet.identity.signatures import SCHEME, describe, forget_nonces, make_header, sign
+from dj_wallet.identity.tasks import forget_expired
 
 
 @pytest.fixture(autouse=True)
@@ -185,3 +187,14 @@ def test_a_nonce_is_kept_as_long_as_its_request_could_be_accepted(key):
     send(make(key[1], timestamp=sent_at))
     latest = sent_at + signatures.WINDOW.total_seconds()
     assert UsedNonce.objects.get().expires_at.timestamp() >= latest
+
+
+def test_what_has_expired_is_forgotten_by_the_clock(key, alice):
+    send(make_header(key[1], "POST", "/internal?x=1", b'{"a": 1}'))
+    UsedNonce.objects.update(expires_at="2020-01-01T00:00:00Z")
+    ended = {"type": Token.Type.ACCESS_TOKEN, "expires_at": "2020-01-01T00:00:00Z"}
+    Token.objects.create(user=alice, hash="ended", **ended)
+    Token.objects.create(user=alice, hash="good", **{**ended, "expires_at": "2999-01-01T00:00:00Z"})
+    forget_expired()
+    assert not UsedNonce.objects.exists()
+    assert list(Token.objects.values_list("hash", flat=True)) == ["good"]

@@ -27,6 +27,12 @@ from .models import ApiKey, AuditEvent, ExternalIdentity, User
 from .services import create_api_key, read_networks, revoke_api_key, roll_api_key
 from .step_up import find_step_up
 
+
+def is_superuser(request: HttpRequest) -> bool:
+    """Tell whether a superuser asks."""
+    return bool(getattr(request.user, "is_superuser", False))
+
+
 if TYPE_CHECKING:
     Mixin = ModelAdmin
 else:
@@ -34,7 +40,13 @@ else:
 
 
 class SteppedUp(Mixin):
-    """An admin whose forms wait for a fresh second factor."""
+    """An admin whose forms and actions wait for a fresh second factor."""
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        asked = find_step_up(request) if request.method == "POST" else None
+        return asked or super().changelist_view(request, extra_context)
 
     def changeform_view(
         self,
@@ -68,9 +80,22 @@ class ReadOnly:
 
 @admin.register(User)
 class UserAdmin(SteppedUp, UserForms, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
-    """Who signs in. A user who holds wallets is deactivated, not deleted."""
+    """Who signs in. A user who holds wallets is deactivated, not deleted.
+
+    Only superusers say who may do what: whoever may change users could otherwise become everything.
+    """
 
     ordering = ("username",)
+    rights = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        return fields if is_superuser(request) else (*fields, *self.rights)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        is_above = obj is not None and (obj.is_staff or obj.is_superuser)
+        may_change: bool = super().has_change_permission(request, obj)
+        return may_change and (is_superuser(request) or not is_above)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -191,9 +216,7 @@ class ApiKeyAdmin(SteppedUp, ModelAdmin):
     @admin.action(
         description=_("Roll: a new key, the old one works for a day"), permissions=["revoke"]
     )
-    def roll(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
-        if asked := find_step_up(request):
-            return asked
+    def roll(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         for api_key in queryset:
             try:
                 made, text = roll_api_key(api_key, request=request)
@@ -202,7 +225,6 @@ class ApiKeyAdmin(SteppedUp, ModelAdmin):
                 continue
             self.log_change(request, api_key, f"Rolled, successor {made.prefix}")
             self._show(request, made, text)
-        return None
 
     def _show(self, request: HttpRequest, api_key: ApiKey, text: str) -> None:
         said = _("The key of %(name)s, shown only this once: %(text)s")
