@@ -257,6 +257,24 @@ def pass_time(device_code: str, seconds: int) -> None:
     cache.set(name, {**asked, "last_poll_at": asked["last_poll_at"] - seconds - 1})
 
 
+def test_in_production_staff_give_no_token_without_a_second_factor(operators_browser, settings):
+    settings.WALLET_REQUIRE_MFA = True
+    client, _ = make_client(None, "authorization_code", public=True, scopes="wallets:read")
+    client.skip_consent = True
+    client.save()
+    operators_browser.sign_in()
+    proof = {"code_challenge": CHALLENGE, "code_challenge_method": "S256"}
+    answer = authorize(operators_browser, client, "wallets:read", **proof)
+    assert answer["Location"].startswith("/accounts/2fa/?next=%2Fidentity%2Fo%2Fauthorize")
+    assert operators_browser.post("/identity/o/device?code=x").status_code == 302
+    operators_browser.client.logout()
+    operators_browser.set_up_second_factor()
+    operators_browser.sign_in_fully()
+    answer = authorize(operators_browser, client, "wallets:read", **proof)
+    assert answer["Location"].startswith(f"{REDIRECT}?")
+    assert "code=" in answer["Location"]
+
+
 # People and services
 
 

@@ -1,4 +1,7 @@
-"""Where allauth 65.21 stumbles as an issuer, made good. Each part says when it can go."""
+"""What our issuer does beside allauth: staff prove themselves first, and where allauth 65.21 stumbles is made good.
+
+Each repair says when it can go.
+"""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -8,7 +11,10 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from oauthlib.oauth2.rfc8628.grant_types import DeviceCodeGrant
 
+from .step_up import find_staff_proof
+
 API: Final = "/identity/o/api/"
+CONSENTS: Final = ("/identity/o/authorize", "/identity/o/device")
 
 
 class InvalidTargetMiddleware:
@@ -24,6 +30,17 @@ class InvalidTargetMiddleware:
         if isinstance(error, ValidationError) and request.path.startswith(API):
             return JsonResponse({"error": "invalid_target"}, status=400)
         return None
+
+
+class StaffConsentMiddleware:
+    """Lets staff hand out tokens only after a second factor, where one is asked of them: their tokens see all."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        is_consent = request.path.startswith(CONSENTS)
+        return (find_staff_proof(request) if is_consent else None) or self.get_response(request)
 
 
 def support_devices() -> None:

@@ -87,6 +87,14 @@ def may_pass(request: HttpRequest) -> bool:
     return not settings.WALLET_REQUIRE_MFA or has_second_factor(request)
 
 
+def find_staff_proof(request: HttpRequest) -> HttpResponse | None:
+    """Return where staff prove a second factor before they go on, or None if that is not needed."""
+    user = request.user
+    if not (user.is_authenticated and user.is_staff) or may_pass(request):
+        return None
+    return _redirect_to_proof(request, request.get_full_path())
+
+
 def sign_in_to_admin(request: HttpRequest, extra_context: Any = None) -> HttpResponse:
     """Send whoever wants into the admin to the page that is missing: sign-in, set-up of a second factor, or its proof.
 
