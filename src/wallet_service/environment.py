@@ -9,8 +9,6 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from wallet_service.vault import read_vault
-
 
 def find(name: str) -> str | None:
     """Return the variable, or None.
@@ -83,6 +81,9 @@ def _ask_vault() -> dict[str, str]:
     )
     if not role or not secret:
         raise ImproperlyConfigured("VAULT_ADDR needs VAULT_ROLE_ID and VAULT_SECRET_ID.")
+    # Its client takes a while to load, and most processes need none.
+    from wallet_service.vault import read_vault
+
     return read_vault(
         url,
         role_id=role,
