@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.measure import Sample
-from bench.ours import http, http_client
+from bench.ours import http, http_client, tokens
 from bench.peers import environment, pgbench
 from bench.server import Server, System
 from wallet_service.stack import WEB_THREADS, WEB_WORKERS
@@ -118,6 +118,7 @@ COMPARISONS = {
     "cart": worker(OUR_BULK, "wallets", "cart"),
     "ledger batch": worker(OUR_LEDGER, "wallets", "batch"),
     "http": Measurement("service", http.run),
+    "token": Measurement("service", tokens.run),
 }
 GROWTH = {
     "single small": small(OUR_LEDGER, "single"),
@@ -172,7 +173,14 @@ def build_ledgers(server: Server, postings: int) -> None:
 
 
 def make_rows(growth: int) -> list[Row]:
-    return [*_speed_rows(), *_hold_rows(), *_growth_rows(growth), *_http_rows(), *_cost_rows()]
+    return [
+        *_speed_rows(),
+        *_hold_rows(),
+        *_growth_rows(growth),
+        *_http_rows(),
+        *_identity_rows(),
+        *_cost_rows(),
+    ]
 
 
 def _speed_rows() -> Iterator[Row]:
@@ -355,6 +363,20 @@ def _http_rows() -> Iterator[Row]:
             better=better,
             conditions=conditions,
         )
+
+
+def _identity_rows() -> Iterator[Row]:
+    yield Row(
+        name="check an access token, p50",
+        ours="token",
+        peer=None,
+        peer_name=None,
+        metric=p50_ms,
+        unit="ms",
+        target=0.3,
+        better="low",
+        conditions="verify_token of a token of our own issuer, RS256 with 2048 bits, no database, 1 thread",
+    )
 
 
 def _growth_rows(growth: int) -> Iterator[Row]:

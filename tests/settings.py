@@ -9,6 +9,7 @@ import os
 from contextlib import ExitStack
 
 from wallet_service.embedded import temporary_postgres
+from wallet_service.stack import make_signing_key
 
 CONTROLLERS = "TESTS_CONTROLLERS_URL"  # what processes of pytest-xdist inherit and must not use
 
@@ -21,6 +22,8 @@ if os.environ.get("DATABASE_URL") == os.environ.get(CONTROLLERS):
     if "PYTEST_XDIST_WORKER" not in os.environ:
         os.environ[CONTROLLERS] = os.environ["DATABASE_URL"]
 
+os.environ.setdefault("WALLET_SIGNING_KEYS", make_signing_key() + make_signing_key())
+
 from wallet_service.settings import *
 from wallet_service.settings import DATABASES, INSTALLED_APPS
 
@@ -28,3 +31,6 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.testapp"]
 # Threads of tests come and go: a pool would keep their connections and block the drop of the test database.
 del DATABASES["default"]["OPTIONS"]["pool"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# What is counted in Redis is counted in the process.
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"

@@ -14,6 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from wallet_service.embedded import (
     LOOPBACK,
     PostgresServer,
@@ -37,12 +40,16 @@ STATIC_PACKAGES = (
     ("drf_spectacular_sidecar", "drf_spectacular_sidecar"),
     ("django.contrib.admin", "admin"),
     ("unfold", "unfold"),
+    ("allauth.account", "account"),
+    ("allauth.mfa", "mfa"),
+    ("wallet_service", "wallet_service"),
 )
 
 # Children see these variables and those `wallet up` sets, nothing else: no PGHOST, GRANIAN_PORT or cloud credential of
 # the user's shell changes what they do. A test compares the list with what settings.py reads.
 PASSED_ON = frozenset({
     "ALLOWED_HOSTS", "BANK_TIMEOUT_SECONDS", "CSRF_TRUSTED_ORIGINS", "DATABASE_POOL_SIZE", "LOG_LEVEL",
+    "SECRET_KEY_FALLBACKS",
     "HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ",
 })  # fmt: skip
 PASSED_ON_PREFIX = "WALLET_"
@@ -152,7 +159,11 @@ def _environment(plan: Plan, data: Path, addresses: Mapping[str, str]) -> dict[s
     secret_key = os.environ.get("SECRET_KEY") or keep_secret(
         data / "secret_key", secrets.token_urlsafe(50)
     )
+    signing_key = data / "signing_key.pem"
+    if not signing_key.exists():
+        keep_secret(signing_key, make_signing_key())
     return {
+        "WALLET_SIGNING_KEYS_FILE": str(signing_key),
         **passed_on,
         **addresses,
         "DJANGO_SETTINGS_MODULE": os.environ.get(
@@ -165,6 +176,13 @@ def _environment(plan: Plan, data: Path, addresses: Mapping[str, str]) -> dict[s
         "WALLET_READY_FILE": str(data / "worker.ready"),
         "WALLET_URL": plan.url,
     }
+
+
+def make_signing_key() -> str:
+    """Return a new key for signing tokens, as PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return pem.decode()
 
 
 def _programs(plan: Plan, data: Path) -> dict[str, list[str]]:

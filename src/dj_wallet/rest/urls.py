@@ -1,7 +1,7 @@
 """The paths of the API. A path answers with and without its last slash; the schema shows it as documented."""
 
-from django.urls import path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from .events.urls import urlpatterns as event_patterns
 from .health import HealthView, ReadinessView
@@ -33,6 +33,7 @@ urlpatterns = [
     *either("api/v1/batches", BatchesView, "batches"),
     *event_patterns,
     *hold_patterns,
+    path("", include("dj_wallet.rest.keys.urls")),
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
     path(
@@ -42,7 +43,7 @@ urlpatterns = [
     ),
     path(
         "api/docs/",
-        SpectacularSwaggerView.as_view(
+        SpectacularSwaggerSplitView.as_view(
             url_name="schema", authentication_classes=[], permission_classes=[]
         ),
         name="docs",

@@ -7,12 +7,12 @@ from django.urls import reverse
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.exceptions import PermissionDenied
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from dj_wallet.identity.access import Credential, find_needs, has_one_of
 from dj_wallet.identity.models import User
 from dj_wallet.ledger.money import from_minor_units
 from dj_wallet.models import Transaction, Transfer, Wallet
@@ -30,7 +30,7 @@ from .bodies import (
     show_transfer,
     show_wallet,
 )
-from .errors import LengthRequired
+from .errors import InternalOnly, LengthRequired, ScopeMissing
 from .fields import StrictSerializer
 from .filters import TransactionFilter
 from .headers import find_idempotency_key, get_idempotency_key
@@ -41,7 +41,9 @@ from .schema import REPLAYED, WITH_BODY, errors, idempotency_key
 class ApiView(GenericAPIView[Any]):
     """What every view has in common."""
 
-    # Internal views are for our own services: a key needs the scope `internal`.
+    # The group of endpoints in `identity.access` that the view belongs to: "holds" needs holds:read or holds:write.
+    scope: str | None = None
+    # Internal views are for our own services, which need the scope `internal` or `internal:<group>`.
     internal = False
     pagination_class = NewestFirst
     filter_backends: list[type[BaseFilterBackend]] = []
@@ -53,10 +55,25 @@ class ApiView(GenericAPIView[Any]):
             raise LengthRequired
 
     def check_permissions(self, request: Request) -> None:
-        """Refuse users at internal views."""
+        """Refuse a credential that is not for this.
+
+        :raises InternalOnly: the view is for services, and this is none
+        :raises ScopeMissing: the credential lacks the scope
+        """
         super().check_permissions(request)
-        if self.internal and "internal" not in getattr(request.auth, "scopes", ()):
-            raise PermissionDenied
+        needs = find_needs(group=self.scope, is_internal=self.internal, method=request.method or "")
+        if needs.is_internal and not self.credential.is_service:
+            raise InternalOnly
+        self.need_one_of(*needs.scopes)
+
+    def need_one_of(self, *scopes: str) -> None:
+        """:raises ScopeMissing: the credential carries none of the scopes"""
+        if not has_one_of(self.credential, scopes):
+            raise ScopeMissing(scopes)
+
+    @property
+    def credential(self) -> Credential:
+        return cast(Credential, self.request.auth)
 
     @property
     def user(self) -> User:
@@ -74,6 +91,8 @@ class ApiView(GenericAPIView[Any]):
 
 class WalletsView(ApiView):
     """The caller's wallets."""
+
+    scope = "wallets"
 
     @extend_schema(
         operation_id="create_wallet",
@@ -106,6 +125,8 @@ class WalletsView(ApiView):
 class WalletView(ApiView):
     """One wallet."""
 
+    scope = "wallets"
+
     @extend_schema(
         operation_id="get_wallet",
         summary="Get a wallet",
@@ -118,6 +139,8 @@ class WalletView(ApiView):
 
 class DepositView(ApiView):
     """Money into a wallet."""
+
+    scope = "deposits"
 
     @extend_schema(
         operation_id="deposit",
@@ -143,6 +166,8 @@ class DepositView(ApiView):
 
 class WithdrawView(ApiView):
     """Money out of a wallet, to a bank."""
+
+    scope = "withdrawals"
 
     @extend_schema(
         operation_id="withdraw",
@@ -173,6 +198,7 @@ class WithdrawView(ApiView):
 class TransactionsView(ApiView):
     """The deposits and withdrawals of a wallet."""
 
+    scope = "wallets"
     filter_backends: list[type[BaseFilterBackend]] = [DjangoFilterBackend]
     filterset_class = TransactionFilter
     queryset = Transaction.objects.all()
@@ -195,6 +221,8 @@ class TransactionsView(ApiView):
 class TransactionView(ApiView):
     """One deposit or withdrawal."""
 
+    scope = "wallets"
+
     @extend_schema(
         operation_id="get_transaction",
         summary="Get a transaction",
@@ -209,6 +237,8 @@ class TransactionView(ApiView):
 
 class TransfersView(ApiView):
     """Movements between wallets."""
+
+    scope = "transfers"
 
     @extend_schema(
         operation_id="create_transfer",
@@ -246,6 +276,8 @@ class TransfersView(ApiView):
 class TransferView(ApiView):
     """One movement between wallets."""
 
+    scope = "transfers"
+
     @extend_schema(
         operation_id="get_transfer",
         summary="Get a transfer",
@@ -259,6 +291,8 @@ class TransferView(ApiView):
 class BatchesView(ApiView):
     """Many movements with one request."""
 
+    scope = "transfers"
+
     @extend_schema(
         operation_id="create_batch",
         summary="Make up to 1000 movements",
@@ -270,6 +304,8 @@ class BatchesView(ApiView):
     )
     def post(self, request: Request) -> Response:
         items = self.read(schemas.BatchInput)["items"]
+        if any(item["type"] == "deposit" for item in items):
+            self.need_one_of("deposits:write")
         return Response({"results": batches.move_items(self.user, items)})
 
 
