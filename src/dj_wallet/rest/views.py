@@ -12,7 +12,13 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dj_wallet.identity.access import Credential, find_needs, has_one_of
+from dj_wallet.identity.access import (
+    INTERNAL,
+    Credential,
+    find_needs,
+    has_one_of,
+    reads_all,
+)
 from dj_wallet.identity.models import User
 from dj_wallet.ledger.money import from_minor_units
 from dj_wallet.models import Transaction, Transfer, Wallet
@@ -61,10 +67,24 @@ class ApiView(GenericAPIView[Any]):
         :raises ScopeMissing: the credential lacks the scope
         """
         super().check_permissions(request)
-        needs = find_needs(group=self.scope, is_internal=self.internal, method=request.method or "")
+        method = request.method or ""
+        needs = find_needs(
+            group=self.scope, is_internal=self.is_internal_for(method), method=method
+        )
         if needs.is_internal and not self.credential.is_service:
             raise InternalOnly
         self.need_one_of(*needs.scopes)
+
+    @classmethod
+    def is_internal_for(cls, method: str) -> bool:
+        """Tell whether this method is for our own services."""
+        return cls.internal
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether the caller sees what is others': staff, and our own services."""
+        is_ours = self.credential.is_service and has_one_of(self.credential, [INTERNAL])
+        return is_ours or reads_all(self.user)
 
     def need_one_of(self, *scopes: str) -> None:
         """:raises ScopeMissing: the credential carries none of the scopes"""

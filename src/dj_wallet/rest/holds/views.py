@@ -29,15 +29,13 @@ STATUS = OpenApiParameter("status", str, description="Only those in this state."
 
 
 class LockedMoneyView(ApiView):
-    """Owners read; services, whose keys have the scope `internal`, read all and write."""
+    """Owners read; our own services read all and write."""
 
-    def check_permissions(self, request: Request) -> None:
-        self.internal = self.internal or request.method == "POST"
-        super().check_permissions(request)
+    scope = "holds"
 
-    @property
-    def sees_all(self) -> bool:
-        return self.user.is_staff or "internal" in getattr(self.request.auth, "scopes", ())
+    @classmethod
+    def is_internal_for(cls, method: str) -> bool:
+        return cls.internal or method == "POST"
 
     def read_status(self, statuses: list[str]) -> str | None:
         """Return the state that the list is to be limited to.
@@ -79,7 +77,7 @@ class HoldsView(LockedMoneyView):
         tags=["holds"],
     )
     def get(self, request: Request) -> Response:
-        found = queries.list_holds(self.user, sees_all=self.sees_all)
+        found = queries.list_holds(self.user, sees_all=self.reads_all)
         if status := self.read_status(schemas.HOLD_STATUSES):
             found = found.filter(status=status.lower())
         page = self.paginate_queryset(found)
@@ -96,7 +94,7 @@ class HoldView(LockedMoneyView):
         tags=["holds"],
     )
     def get(self, request: Request, uuid: UUID) -> Response:
-        return Response(explain(queries.get_hold(self.user, uuid, sees_all=self.sees_all)))
+        return Response(explain(queries.get_hold(self.user, uuid, sees_all=self.reads_all)))
 
 
 class HoldStepView(LockedMoneyView):
@@ -105,7 +103,7 @@ class HoldStepView(LockedMoneyView):
     internal = True
 
     def get_hold(self, uuid: UUID) -> Hold:
-        return queries.get_hold(self.user, uuid, sees_all=self.sees_all)
+        return queries.get_hold(self.user, uuid, sees_all=self.reads_all)
 
 
 class ReleaseHoldView(HoldStepView):
@@ -192,7 +190,7 @@ class EscrowsView(LockedMoneyView):
         tags=["escrows"],
     )
     def get(self, request: Request) -> Response:
-        found = queries.list_escrows(self.user, sees_all=self.sees_all)
+        found = queries.list_escrows(self.user, sees_all=self.reads_all)
         if status := self.read_status(schemas.ESCROW_STATUSES):
             found = found.filter(status=status)
         page = self.paginate_queryset(found)
@@ -209,7 +207,7 @@ class EscrowView(LockedMoneyView):
         tags=["escrows"],
     )
     def get(self, request: Request, uuid: UUID) -> Response:
-        escrow = queries.get_escrow(self.user, uuid, sees_all=self.sees_all)
+        escrow = queries.get_escrow(self.user, uuid, sees_all=self.reads_all)
         return Response(show_escrow(escrow))
 
 
@@ -219,7 +217,7 @@ class EscrowStepView(LockedMoneyView):
     internal = True
 
     def get_escrow(self, uuid: UUID) -> Escrow:
-        return queries.get_escrow(self.user, uuid, sees_all=self.sees_all)
+        return queries.get_escrow(self.user, uuid, sees_all=self.reads_all)
 
 
 class ReleaseEscrowView(EscrowStepView):
@@ -299,6 +297,7 @@ class ResolveEscrowView(EscrowStepView):
 class InternalView(ApiView):
     """A path for our own services, which speak of users instead of wallets."""
 
+    scope = "holds"
     internal = True
 
     def take_key(self, body: dict[str, Any]) -> str:
