@@ -4,6 +4,7 @@ Development values are the defaults of `make run`, which passes the addresses of
 With WALLET_ENV=production nothing has a default that could be guessed: a missing variable stops the start.
 """
 
+import json
 import os
 from importlib.util import find_spec
 from typing import Any
@@ -32,6 +33,17 @@ def env_int(name: str, default: int) -> int:
         raise ImproperlyConfigured(
             f"The environment variable {name} must be a whole number, not {value!r}."
         ) from None
+
+
+def env_json(name: str) -> dict[str, Any]:
+    """Return the variable as a JSON object; a missing one is empty."""
+    try:
+        value = json.loads(os.environ.get(name) or "{}")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ImproperlyConfigured(f"The environment variable {name} must be a JSON object.")
+    return value
 
 
 def parse_database_url(url: str) -> dict[str, Any]:
@@ -178,8 +190,26 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
 }
 
-BANK_URL = env("BANK_URL", "http://127.0.0.1:8010/")
-BANK_TIMEOUT_SECONDS = env_int("BANK_TIMEOUT_SECONDS", 5)
+# The bank that withdrawals go to unless they name another; PAYOUT_BANKS adds more, as a JSON object by name.
+PAYOUTS = {
+    "BANKS": {
+        "default": {
+            "ADAPTER": env("BANK_ADAPTER", "dj_wallet.payouts.banks.plain.PlainBank"),
+            "URL": env("BANK_URL", "http://127.0.0.1:8010/"),
+            "TIMEOUT_SECONDS": env_int("BANK_TIMEOUT_SECONDS", 5),
+            **env_json("BANK_OPTIONS"),
+        },
+        **env_json("PAYOUT_BANKS"),
+    },
+    "MAX_RETRIES": env_int("PAYOUT_MAX_RETRIES", 3),
+    "BACKOFF_SECONDS": env_int("PAYOUT_BACKOFF_SECONDS", 10),
+    "BACKOFF_MAX_SECONDS": env_int("PAYOUT_BACKOFF_MAX_SECONDS", 600),
+    "REVIEW_AFTER_SECONDS": env_int("PAYOUT_REVIEW_AFTER_SECONDS", 86_400),
+    "MAX_LAPSES": env_int("PAYOUT_MAX_LAPSES", 10),
+    "CIRCUIT_FAILURES": env_int("PAYOUT_CIRCUIT_FAILURES", 10),
+    "CIRCUIT_SECONDS": env_int("PAYOUT_CIRCUIT_SECONDS", 10),
+    "BATCH_SIZE": env_int("PAYOUT_BATCH_SIZE", 16),
+}
 
 # A lost, doubled or late message loses and doubles nothing: rows are the queue, Celery is the doorbell.
 REDIS_URL = env("REDIS_URL", "redis://127.0.0.1:6379/0")
