@@ -232,7 +232,10 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
-    "execute-due-payouts": {"task": "dj_wallet.payouts.execute_due_payouts", "schedule": 10.0},
+    "execute-due-payouts": {
+        "task": "dj_wallet.payouts.execute_due_payouts",
+        "schedule": float(env_int("PAYOUT_SWEEP_SECONDS", 10)),
+    },
     "checkpoint-system-balances": {
         "task": "dj_wallet.checkpoint_system_balances",
         "schedule": 60.0,

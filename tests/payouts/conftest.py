@@ -24,7 +24,7 @@ from wallet_sandbox.bank import QuietHandler, create_app
 PLAIN = "dj_wallet.payouts.banks.plain.PlainBank"
 KEYED = "dj_wallet.payouts.banks.keyed.KeyedBank"
 FILE = "dj_wallet.payouts.banks.file.FileBank"
-WEBHOOK_SECRET = "whsec_c2FuZGJveC1iYW5rLXdlYmhvb2stc2VjcmV0"  # noqa: S105 - of a sandbox
+WEBHOOK_SECRET = "whsec_c2FuZGJveC1iYW5rLXdlYmhvb2stc2VjcmV0"
 
 HOLD = ("hold", "WITHDRAWAL", 0, 2)
 SETTLE = ("settle", "WITHDRAWAL", 2, 0)
@@ -206,7 +206,9 @@ def list_postings(payout: Payout) -> list[tuple[str, str, int, int]]:
 
 def list_steps(payout: Payout) -> list[str]:
     """Return the kinds of the payout's timeline, in order."""
-    return list(PayoutStep.objects.filter(payout=payout).order_by("pk").values_list("kind", flat=True))
+    return list(
+        PayoutStep.objects.filter(payout=payout).order_by("pk").values_list("kind", flat=True)
+    )
 
 
 def run(payout: Payout, times: int = 10) -> Payout:
@@ -231,7 +233,7 @@ def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
         gate.wait()
         try:
             results[at] = call()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the test looks at it
             results[at] = error
         finally:
             connection.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from wallet_sandbox.bank_faults import MODES
 from wallet_service.embedded import free_port
 
 SUCCESS = {"data": "success", "status": 200}
@@ -127,7 +128,7 @@ def test_an_unknown_fault_is_refused_and_changes_nothing(bank):
     answer = bank.client.post("/faults", json={"mode": "explode"})
     assert (answer.status_code, answer.json()) == (
         400,
-        {"error": "mode must be one of ok, refuse, down"},
+        {"error": f"mode must be one of {', '.join(MODES)}"},
     )
     assert bank.pay(order()).json() == SUCCESS
 

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
-from django.db.models import Case, F, When
+from django.db.models import Case, F, PositiveIntegerField, When
 from django.db.models.functions import Now
 
 from dj_wallet.ledger.engine import Bucket, Kind
@@ -114,7 +114,11 @@ def _claim(name: str, limit: int, payout_id: int | None = None) -> list[Try]:
             due_at=Now() + timedelta(seconds=lease_seconds),
             token=F("token") + 1,
             # Whoever had it never wrote what became of it.
-            lapses=Case(When(status=Status.PROCESSING, then=F("lapses") + 1), default=F("lapses")),
+            lapses=Case(
+                When(status=Status.PROCESSING, then=F("lapses") + 1),
+                default=F("lapses"),
+                output_field=PositiveIntegerField(),
+            ),
             updated_at=Now(),
         )
         rows = Payout.objects.filter(pk__in=claimed).select_related("transaction__wallet")
