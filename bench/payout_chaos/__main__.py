@@ -1,7 +1,7 @@
 """`python -m bench.payout_chaos`: our payouts and the naive shape under the same fire, as a table.
 
 Each round: a bank that fails 4 of 10 orders in seven ways, two workers (one with its clock an hour off), three beats,
-every message delivered five times, and every two seconds something is killed with SIGKILL or Redis is emptied. Then
+every message delivered five times, and every second something is killed with SIGKILL or Redis is emptied. Then
 everything may heal, and the bank's books are compared with ours.
 """
 
@@ -12,12 +12,13 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from bench.payout_chaos import naive, ours
-from bench.payout_chaos.scene import FAULTS, Scene, do_harm, find_faketime, open_scene, wait_for
+from bench.payout_chaos.scene import FAULTS, Scene, find_faketime, list_harms, open_scene, wait_for
 
 SHAPES: dict[str, ModuleType] = {"ours": ours, "naive": naive}
 ZEROS = ("paid twice", "refunded though paid", "settled though not paid", "stuck")
@@ -31,7 +32,7 @@ def run_round(
     payouts: int,
     harm_seconds: float,
     healing_seconds: float = HEALING_SECONDS,
-    pause: float = 2.0,
+    pause: float = 1.0,
     seed: int = 1,
 ) -> dict[str, Any]:
     """Run one round; return what became of the payouts and what was done to them."""
@@ -60,9 +61,11 @@ def _run(
     dice = random.Random(seed)
     begun = time.monotonic()
     shape.repeat_messages(scene)
+    harms: list[Callable[[], None]] = []
     while time.monotonic() - begun < harm_seconds:
         time.sleep(pause * dice.uniform(0.5, 1.5))
-        do_harm(scene, dice)
+        harms = harms or list_harms(scene, dice)
+        harms.pop()()
         scene.revive()
     healed_from = time.monotonic()
 

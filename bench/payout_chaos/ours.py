@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -76,6 +77,7 @@ def judge(scene: Scene) -> dict[str, Any]:
         ),
         "stuck": sum(state not in {"settled", *gave_back} for state in states.values()),
         "settled": sum(state == "settled" for state in states.values()),
+        "open": ours["open"],
         "books": "balance" if ours["audit"] == [] else ours["audit"],
     }
 
@@ -101,7 +103,21 @@ def main(action: str, *arguments: str) -> None:
             str(uuid): status for uuid, status in Payout.objects.values_list("uuid", "status")
         }
         problems = [str(one) for one in audit_ledger().problems]
-        print(json.dumps({"states": states, "audit": problems}))
+        print(json.dumps({"states": states, "audit": problems, "open": list(describe_open())}))
+
+
+def describe_open() -> Iterator[str]:
+    """Say of each payout that has not ended how it came there."""
+    from dj_wallet.payouts.models import Payout
+
+    for payout in Payout.objects.exclude(status__in=Payout.ENDED):
+        steps = " ".join(
+            f"{one.kind}{one.detail.get('reason', '')}" for one in payout.steps.order_by("pk")
+        )
+        yield (
+            f"{payout} due {payout.due_at} attempts {payout.attempts} lookups {payout.lookups} "
+            f"lapses {payout.lapses} sent {payout.sent_at} held {payout.held_at}: {steps}"
+        )
 
 
 def prepare(payouts: int) -> None:

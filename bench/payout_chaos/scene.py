@@ -146,7 +146,9 @@ def open_scene(folder: Path) -> Iterator[Scene]:
     """Start the servers and the bank; kill everything at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o711)
-    postgres = PostgresServer(folder / "postgres", free_port(), UNSAFE_AND_FAST)
+    # Killed processes lose nothing that the kernel has; what they keep for later they would lose.
+    settings = {**UNSAFE_AND_FAST, "synchronous_commit": "on"}
+    postgres = PostgresServer(folder / "postgres", free_port(), settings)
     broker = RedisServer(folder / "redis", free_port())
     with postgres, broker:
         postgres.create_database(DATABASE)
@@ -199,18 +201,18 @@ def wait_for(condition: Callable[[], Any], seconds: float) -> bool:
     return False
 
 
-def do_harm(scene: Scene, dice: random.Random) -> None:
-    """Break one thing."""
+def list_harms(scene: Scene, dice: random.Random) -> list[Callable[[], None]]:
+    """Return all the ways to break something, the likelier ones several times, in an order of the dice."""
     names = list(scene.programs)
     workers = [name for name in names if name.startswith("worker")]
     beats = [name for name in names if name.startswith("beat")]
-    harms: list[tuple[int, Callable[[], None]]] = [
-        (6, lambda: scene.kill_program(dice.choice(workers))),
-        (4, scene.kill_child),
-        (2, lambda: scene.kill_program(dice.choice(beats))),
-        (2, lambda: scene.kill_server(scene.redis)),
-        (2, lambda: scene.kill_server(scene.postgres)),
-        (2, scene.flush),
+    harms = [
+        *[lambda: scene.kill_program(dice.choice(workers))] * 4,
+        *[scene.kill_child] * 3,
+        *[lambda: scene.kill_program(dice.choice(beats))] * 2,
+        lambda: scene.kill_server(scene.redis),
+        lambda: scene.kill_server(scene.postgres),
+        scene.flush,
     ]
-    weights = [weight for weight, _ in harms]
-    dice.choices([harm for _, harm in harms], weights)[0]()
+    dice.shuffle(harms)
+    return harms

@@ -177,6 +177,8 @@ SPECTACULAR_SETTINGS = {
         "TransactionType": "dj_wallet.rest.schemas.TRANSACTION_TYPES",
         "TransactionStatus": "dj_wallet.rest.schemas.TRANSACTION_STATUSES",
         "PayoutStatus": "dj_wallet.rest.schemas.PAYOUT_STATUSES",
+        "PayoutFrequency": "dj_wallet.rest.payouts.schemas.FREQUENCIES",
+        "RecurringPayoutStatus": "dj_wallet.rest.payouts.schemas.RECURRING_STATUSES",
         "Readiness": "dj_wallet.rest.schemas.READINESS",
         "Reachability": "dj_wallet.rest.schemas.REACHABILITY",
     },

@@ -67,7 +67,7 @@ class UploadInvalid(WalletException):
 
     def __init__(self, message: str, lines: Sequence[dict[str, Any]] = ()) -> None:
         super().__init__(message)
-        self.lines = list(lines)
+        self.details = {"lines": list(lines)}
 
 
 class BankCannotTell(WalletException):

@@ -23,6 +23,7 @@ from dj_wallet.exceptions import (
     TransactionAlreadyProcessed,
     WalletException,
 )
+from dj_wallet.payouts.errors import BankCannotTell, PayoutInFlight, PayoutNotUndecided
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,13 @@ class ApiKeyInvalid(exceptions.AuthenticationFailed):
 
     default_detail = "The API key is unknown, revoked or expired."
     default_code = "api_key_invalid"
+
+
+class SignatureInvalid(exceptions.AuthenticationFailed):
+    """A message is not from whom it says, or it is old."""
+
+    default_detail = "The signature of the message is not right."
+    default_code = "signature_invalid"
 
 
 class JSONInvalid(exceptions.ParseError):
@@ -124,6 +132,9 @@ UNAVAILABLE: Final = Problem(
 WALLET_STATUSES: Final[Mapping[type[WalletException], HTTPStatus]] = {
     IdempotencyConflict: HTTPStatus.CONFLICT,
     TransactionAlreadyProcessed: HTTPStatus.CONFLICT,
+    PayoutInFlight: HTTPStatus.CONFLICT,
+    PayoutNotUndecided: HTTPStatus.CONFLICT,
+    BankCannotTell: HTTPStatus.CONFLICT,
     OutcomeUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
@@ -163,7 +174,7 @@ def describe_refusal(error: WalletException) -> Problem:
     )
     # The ledger's message spells the key as it is stored, with the user in it.
     message = KEY_TAKEN if isinstance(error, IdempotencyConflict) else str(error)
-    return Problem(status, error.code, message, headers=headers)
+    return Problem(status, error.code, message, getattr(error, "details", {}), headers)
 
 
 def build_body(problem: Problem) -> dict[str, Any]:

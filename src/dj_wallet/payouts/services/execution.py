@@ -36,7 +36,15 @@ from dj_wallet.payouts.conf import get_setting
 from dj_wallet.payouts.models import Payout
 
 from . import outcomes
-from .outcomes import BANK_DID_NOT_PAY, BANK_REFUSED, BANK_UNREACHABLE, Status, Step, make_step
+from .outcomes import (
+    BANK_DID_NOT_PAY,
+    BANK_REFUSED,
+    BANK_UNREACHABLE,
+    Status,
+    Step,
+    make_step,
+    read_database_time,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +73,7 @@ class Try:
 
     @property
     def is_last_attempt(self) -> bool:
-        return self.payout.attempts > get_setting("MAX_RETRIES")
+        return bool(self.payout.attempts > get_setting("MAX_RETRIES"))
 
     def is_older(self, moment: datetime | None, seconds: float) -> bool:
         return moment is not None and self.read_at - moment > timedelta(seconds=seconds)
@@ -121,10 +129,10 @@ def _claim(name: str, limit: int, payout_id: int | None = None) -> list[Try]:
             ),
             updated_at=Now(),
         )
+        now = read_database_time()
         rows = Payout.objects.filter(pk__in=claimed).select_related("transaction__wallet")
         return [
-            Try(row, bank, last_moment, row.read_at, row.sent_at, outcomes.build_order(row))
-            for row in rows.annotate(read_at=Now())
+            Try(row, bank, last_moment, now, row.sent_at, outcomes.build_order(row)) for row in rows
         ]
 
 

@@ -6,10 +6,12 @@ its lease changes nothing; operators, reports and statements lock the row first 
 
 import logging
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
 
+from django.db import connection
 from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
 
 from dj_wallet import signals
 from dj_wallet.abstract_models import AbstractTransaction
@@ -276,3 +278,13 @@ def _after_a_wait(payout: Payout) -> Any:
         get_setting("BACKOFF_MAX_SECONDS"),
     )
     return Now() + timedelta(seconds=seconds)
+
+
+def read_database_time() -> datetime:
+    """Return the database's time: what is due, and how old it is, is decided by one clock."""
+    if connection.vendor == "sqlite":  # which has no clock but ours
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        (now,) = cursor.fetchone()
+    return cast(datetime, now)

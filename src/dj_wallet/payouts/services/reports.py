@@ -129,4 +129,4 @@ def _is_amount_right(payout: Payout, evidence: Mapping[str, Any]) -> bool:
     except InvalidOperation:
         return False
     asset = payout.transaction.wallet.asset_id
-    return amount == payout.transaction.amount and evidence.get("currency", asset) == asset
+    return bool(amount == payout.transaction.amount) and evidence.get("currency", asset) == asset

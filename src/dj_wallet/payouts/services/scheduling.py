@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from dj_wallet import signals
@@ -36,7 +36,7 @@ from dj_wallet.services.movements import (
     run_with_keys,
 )
 
-from .outcomes import BANK, publish
+from .outcomes import BANK, publish, read_database_time
 
 
 class PayoutRequest(NamedTuple):
@@ -57,6 +57,13 @@ class Checked(NamedTuple):
     request: PayoutRequest
     amount: Decimal
     destination: dict[str, str]
+
+    @property
+    def facts(self) -> tuple[Any, ...]:
+        """What makes it the same payout under the same key."""
+        request = self.request
+        place = (request.wallet.pk, request.bank, self.destination)
+        return (*place, self.amount, request.scheduled_for)
 
 
 def schedule_payout(
@@ -90,7 +97,7 @@ def schedule_payout(
         record = record_pending(request, AbstractTransaction.TYPE_WITHDRAW, sender=WalletService)
         if record.replayed:
             return _check_same_payout(record, checked)
-        now = _read_time()
+        now = read_database_time()
         payout = Payout.objects.create(
             transaction=record,
             bank=bank,
@@ -159,11 +166,10 @@ def _schedule_all(
     decide = _make_decision(sound)
     outcomes = [one if isinstance(one, WalletException) else decide(one) for one in checked]
     # The same key twice in one call is one record.
-    new = {
-        id(record): (one, record)
-        for one, record in zip(checked, outcomes, strict=True)
-        if isinstance(record, Transaction) and isinstance(one, Checked) and record.pk is None
-    }
+    new: dict[int, tuple[Checked, Transaction]] = {}
+    for one, record in zip(checked, outcomes, strict=True):
+        if isinstance(record, Transaction) and isinstance(one, Checked) and record.pk is None:
+            new[id(record)] = one, record
     _insert(list(new.values()))
     return outcomes
 
@@ -188,7 +194,7 @@ def _make_decision(
         request = one.request
         key = request.idempotency_key
         if key and key in asked:
-            return known[key] if asked[key][1:] == one[1:] else refuse_other_use(key)
+            return known[key] if asked[key].facts == one.facts else refuse_other_use(key)
         if key and key in known:
             return _find_same(known[key], one)
         if key in posted:
@@ -237,7 +243,7 @@ def _build_record(one: Checked) -> Transaction:
 def _insert(new: Sequence[tuple[Checked, Transaction]]) -> None:
     if not new:
         return
-    now = _read_time()
+    now = read_database_time()
     insert_records([record for _, record in new], "default")
     payouts = [
         Payout(
@@ -276,11 +282,3 @@ def _check_same_payout(record: Transaction, one: Checked) -> Transaction:
         raise refuse_other_use(record.idempotency_key)
     payout.transaction = record
     return record
-
-
-def _read_time() -> datetime:
-    """Return the database's time: what is due is decided by one clock."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT CURRENT_TIMESTAMP")
-        (now,) = cursor.fetchone()
-    return now if isinstance(now, datetime) else timezone.now()
