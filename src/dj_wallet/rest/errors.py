@@ -38,9 +38,10 @@ class ApiKeyInvalid(exceptions.AuthenticationFailed):
     default_code = "api_key_invalid"
 
 
-class SignatureInvalid(exceptions.AuthenticationFailed):
+class SignatureInvalid(exceptions.APIException):
     """A message is not from whom it says, or it is old."""
 
+    status_code = HTTPStatus.UNAUTHORIZED
     default_detail = "The signature of the message is not right."
     default_code = "signature_invalid"
 
