@@ -59,23 +59,22 @@ class Scene:
     environment: dict[str, str]
     commands: dict[str, list[str]] = field(default_factory=dict)
     programs: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    extra: dict[str, dict[str, str]] = field(default_factory=dict)
     harms: dict[str, int] = field(default_factory=dict)
 
     def start(self, name: str, command: list[str], **environment: str) -> None:
         """Run a program in a group of its own."""
         self.commands[name] = command
-        log = (self.folder / f"{name}.log").open("ab")
-        self.programs[name] = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=self.environment | environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.programs[name] = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self.environment | environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self.extra.setdefault(name, environment)
-
-    extra: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def revive(self) -> None:
         """Start again what has ended."""

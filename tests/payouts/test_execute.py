@@ -68,7 +68,8 @@ def test_a_paid_payout_is_settled(payout, bank):
 
 def test_others_are_told(payout, bank):
     execute_payout(payout.pk)
-    told = Event.objects.filter(subject=f"payout:{payout.uuid}").order_by("pk")
+    told = Event.objects.filter(data__payout=str(payout.uuid)).order_by("pk")
+    assert {one.subject for one in told} == {f"wallet:{payout.transaction.wallet.uuid}"}
     assert [one.type for one in told] == ["payout.requested", "payout.sent", "payout.settled"]
     assert told[2].data | {"wallet": "", "transaction": ""} == {
         "payout": str(payout.uuid),

@@ -125,7 +125,7 @@ def _schedule_one(plan: RecurringPayout) -> None:
             logger.exception("Occurrence %d of plan %s", plan.next_number, plan.uuid)
         publish_event(
             event_type="payout.skipped",
-            subject=f"recurring:{plan.uuid}",
+            subject=f"wallet:{plan.wallet.uuid}",
             data={"recurring": str(plan.uuid), "number": plan.next_number, "code": refusal.code},
         )
 

@@ -36,7 +36,7 @@ from dj_wallet.services.movements import (
     run_with_keys,
 )
 
-from .outcomes import BANK, publish, read_database_time
+from .outcomes import BANK, publish, publish_requests, read_database_time
 
 
 class PayoutRequest(NamedTuple):
@@ -117,7 +117,7 @@ def schedule_payout(
 def schedule_payouts(requests: Sequence[PayoutRequest]) -> list[Transaction | WalletException]:
     """Record many payouts at once, each on its own: its record, replayed or new, or why it was refused, in order.
 
-    The number of statements does not depend on that of requests, but for the events. Joins the caller's transaction.
+    The number of statements does not depend on that of requests. Joins the caller's transaction.
     """
     checked = [_check_quietly(request) for request in requests]
     return run_with_keys(lambda: _schedule_all(checked), using="default")
@@ -256,8 +256,8 @@ def _insert(new: Sequence[tuple[Checked, Transaction]]) -> None:
         for one, record in new
     ]
     insert_records(payouts, "default")
+    publish_requests(payouts)
     for payout in payouts:
-        publish(payout, "payout.requested")
         signals.announce(
             signals.transaction_created,
             WalletService,
