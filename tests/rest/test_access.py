@@ -19,6 +19,7 @@ from dj_wallet.identity.access import GROUPS, INTERNAL, SCOPES, find_needs
 from dj_wallet.identity.models import User
 from dj_wallet.identity.services import create_api_key
 from dj_wallet.models import Escrow
+from dj_wallet.payouts.services import schedule_payout
 from dj_wallet.rest.views import ApiView
 from dj_wallet.services.escrow import dispute_escrow, open_escrow
 from tests.rest.api import Api
@@ -41,6 +42,8 @@ class Row:
     stranger: int | None = None
     staff: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    # A body that is no JSON.
+    raw: Callable[[User], bytes] | None = None
 
     def __str__(self) -> str:
         return f"{self.method} {self.route}"
@@ -149,6 +152,29 @@ def disputed_of(user: User) -> Ids:
     return ids
 
 
+def payout_of(user: User) -> Ids:
+    return {"uuid": schedule_payout(wallet=user.get_wallet(), amount=5).payout.uuid}
+
+
+def payout_body(user: User) -> Any:
+    return {"wallet": str(user.get_wallet().uuid), "amount": "5"}
+
+
+def payouts_file(user: User) -> bytes:
+    return f"wallet,amount,idempotency_key\n{user.get_wallet().uuid},5.00,a\n".encode()
+
+
+def plan_body(user: User) -> Any:
+    time = {"first_date": "2100-01-31", "local_time": "09:00", "time_zone": "UTC"}
+    return {**payout_body(user), "frequency": "monthly", **time}
+
+
+def plan_of(user: User) -> Ids:
+    answer = open_api(user).post("/api/v1/recurring-payouts", plan_body(user), key=str(uuid4()))
+    return {"uuid": answer.body["uuid"]}
+
+
+CSV = {"Content-Type": "text/csv"}
 SPLIT = {"seller_amount": "2", "buyer_amount": "3"}
 AUCTION = {"reference_type": "auction", "reference_id": "1"}
 KEY = {"Idempotency-Key": "walk"}
@@ -210,6 +236,33 @@ ROWS = [
         stranger=404,
         staff=404,
     ),
+    Row("GET", "api/v1/payouts", 200),
+    Row("POST", "api/v1/payouts", 201, body=payout_body, stranger=404, staff=404, headers=KEY),
+    Row("GET", "api/v1/payouts/<uuid:uuid>", 200, payout_of, **HELD),
+    Row("POST", "api/v1/payouts/<uuid:uuid>/cancel", 200, payout_of, stranger=404, staff=404),
+    Row(
+        "POST",
+        "api/v1/payouts/uploads",
+        201,
+        raw=payouts_file,
+        stranger=422,
+        staff=422,
+        headers=CSV,
+    ),
+    Row("GET", "api/v1/recurring-payouts", 200),
+    Row(
+        "POST",
+        "api/v1/recurring-payouts",
+        201,
+        body=plan_body,
+        stranger=404,
+        staff=404,
+        headers=KEY,
+    ),
+    Row("GET", "api/v1/recurring-payouts/<uuid:uuid>", 200, plan_of, **HELD),
+    Row(
+        "POST", "api/v1/recurring-payouts/<uuid:uuid>/cancel", 200, plan_of, stranger=404, staff=404
+    ),
     Row("GET", "api/v1/holds", 200),
     Row("POST", "api/v1/holds", 201, body=hold_body, headers=KEY),
     Row("GET", "api/v1/holds/<uuid:uuid>", 200, hold_of, **HELD),
@@ -262,6 +315,8 @@ ROWS = [
 
 # Open to everybody, and nothing of anybody's is in them.
 PUBLIC = {"healthz", "readyz", "api/schema/", "api/docs/"}
+# Signed by banks with secrets of their own: `test_payouts` has who is believed.
+SIGNED = {"api/v1/payouts/reports/<slug:bank>"}
 # Pages of people and of the issuer, with rules of their own, asked below.
 PAGES = ("admin", "accounts/", "_allauth/", "identity/o/", ".well-known/")
 
@@ -293,7 +348,7 @@ def is_twin(route: str, view: Any) -> bool:
 API_ROUTES = {
     route: view.view_class
     for route, view in ROUTES.items()
-    if not is_page(route) and route not in PUBLIC and not is_twin(route, view)
+    if not is_page(route) and route not in PUBLIC | SIGNED and not is_twin(route, view)
 }
 
 
@@ -331,6 +386,8 @@ def ask(api: Api, row: Row, owner: User) -> Any:
     for name, value in row.ids(owner).items():
         for kind in ("uuid", "int", "slug", "str"):
             path = path.replace(f"<{kind}:{name}>", str(value))
+    if row.raw is not None:
+        return api.send(row.method, path, row.raw(owner), **row.headers)
     body = row.body(owner)
     if row.method == "POST":
         return api.post(path, {} if body is None else body, **row.headers)

@@ -31,6 +31,7 @@ from dj_wallet.exceptions import (
     TransactionAlreadyProcessed,
     WalletException,
 )
+from dj_wallet.payouts.errors import BankCannotTell, PayoutInFlight, PayoutNotUndecided
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +141,14 @@ class IssuerUnavailable(exceptions.APIException):
     wait = RETRY_AFTER_SECONDS
 
 
+class BankSignatureInvalid(exceptions.APIException):
+    """A message is not from whom it says, or it is old."""
+
+    status_code = HTTPStatus.UNAUTHORIZED
+    default_detail = "The signature of the message is not right."
+    default_code = "bank_signature_invalid"
+
+
 class JSONInvalid(exceptions.ParseError):
     """The body is not the JSON that we read."""
 
@@ -239,6 +248,9 @@ WALLET_STATUSES: Final[Mapping[type[WalletException], HTTPStatus]] = {
     EscrowNotFound: HTTPStatus.NOT_FOUND,
     EscrowStateInvalid: HTTPStatus.CONFLICT,
     OrderConflict: HTTPStatus.CONFLICT,
+    PayoutInFlight: HTTPStatus.CONFLICT,
+    PayoutNotUndecided: HTTPStatus.CONFLICT,
+    BankCannotTell: HTTPStatus.CONFLICT,
     OutcomeUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
     DeliveryInFlight: HTTPStatus.CONFLICT,
 }

@@ -34,6 +34,7 @@ urlpatterns = [
     *event_patterns,
     *hold_patterns,
     path("", include("dj_wallet.rest.keys.urls")),
+    path("", include("dj_wallet.rest.payouts.urls")),
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
     path(
