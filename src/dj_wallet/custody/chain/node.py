@@ -22,7 +22,6 @@ from .errors import (
 )
 from .networks import Network, to_base_units
 
-MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 MAX_BATCH: Final = 100
 
 RPC_NOT_FOUND: Final = -5
@@ -97,13 +96,17 @@ class Node:
         url: str,
         *,
         network: Network,
-        user: str = "",
-        password: str = "",
         timeout_seconds: float = 30,
     ) -> None:
+        """Prepare for calls to `url`, http://user:password@host:port/; nothing is sent yet."""
+        address = httpx.URL(url)
         self.network = network
+        # The password is taken out of the address: httpx logs addresses.
         self._client = httpx.Client(
-            base_url=url, auth=(user, password), timeout=timeout_seconds, trust_env=False
+            base_url=address.copy_with(username=None, password=None),
+            auth=(address.username, address.password),
+            timeout=timeout_seconds,
+            trust_env=False,
         )
 
     def __repr__(self) -> str:
@@ -125,11 +128,13 @@ class Node:
         :raises NodeOfOtherChain: it serves another
         """
         info, genesis = self.call_many([("getblockchaininfo", ()), ("getblockhash", (0,))])
-        if isinstance(info, NodeRefused) or isinstance(genesis, NodeRefused):
-            raise info if isinstance(info, NodeRefused) else genesis
-        if genesis != self.network.genesis or info.get("chain") != self.network.chain:
+        for answer in (info, genesis):
+            if isinstance(answer, NodeRefused):
+                raise answer
+        chain = _expect(info, dict).get("chain")
+        if genesis != self.network.genesis or chain != self.network.chain:
             raise NodeOfOtherChain(
-                f"The node serves {info.get('chain')} with genesis {genesis}, "
+                f"The node serves {chain} with genesis {genesis}, "
                 f"not {self.network.name} with {self.network.genesis}."
             )
         return _expect(info, dict)
@@ -263,8 +268,6 @@ class Node:
             raise NodeTimedOut(f"No answer of the node: {type(error).__name__}.") from None
         if response.status_code in _NOTHING_WAS_DONE:
             raise NodeUnreachable(f"The node turned us away: HTTP {response.status_code}.")
-        if len(response.content) > MAX_ANSWER_BYTES:
-            raise NodeAnswerInvalid("The node's answer is too long.")
         try:
             return json.loads(
                 response.content, parse_float=Decimal, parse_constant=_refuse_constant

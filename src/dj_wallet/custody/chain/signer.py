@@ -13,7 +13,7 @@ How to use it (the Django side implements `SigningDesk` over its rows):
 1. `coins.select(...)` chooses inputs, `transactions.build_unsigned(...)` gives the transaction; the row keeps
    `transaction.serialize()`, the reserved outpoints in order, and the index of the change key.
 2. Whoever approves a withdrawal calls `seal_approval(...)` once and stores the seal with the row.
-3. `python -m dj_wallet.custody.signer` loops: `desk.claim_request()`, `sign_request(...)`, `desk.store_signed(...)` or
+3. `python -m dj_wallet.custody.signer` loops over `dj_wallet.custody.services.signing.SigningRows()`: `desk.claim_request()`, `sign_request(...)`, `desk.store_signed(...)` or
    `desk.store_refusal(...)`. A refusal is final for this request (not for the withdrawal): alert a human.
 4. The broadcaster sends the stored raw bytes. It has no key.
 """
@@ -119,17 +119,25 @@ class SigningDesk(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What the signer lets out on one network, whoever asks; base units."""
+
+    max_amount: int
+    """Of a single withdrawal."""
+    max_amount_per_day: int
+    """Of all withdrawals that were first signed within 24 hours."""
+    cold_addresses: frozenset[str] = frozenset()
+    """The only places that a transaction without approvals may send to."""
+
+
+@dataclass(frozen=True, slots=True)
 class SigningPolicy:
-    """The signer's own limits: a second copy, configured beside the key and not read from the database."""
+    """The signer's own copy of the policy: configured beside the key, never read from the database."""
 
     approval_secret: bytes = field(repr=False)
     """What approvals are sealed with."""
-    max_amount: int
-    """Of a single withdrawal, base units."""
-    max_amount_per_day: int
-    """Of all withdrawals of one network that were first signed within 24 hours."""
-    cold_addresses: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """By name of the network: the only places a transaction without approvals may send to."""
+    limits: Mapping[str, Limits]
+    """By name of the network. A network without limits is not signed for."""
 
 
 def seal_approval(
@@ -209,13 +217,18 @@ def sign_request(
 ) -> SignedTransaction:
     """Check a request against everything the signer knows by itself, and sign it. Repeatable: same request, same bytes.
 
-    :raises SigningRefused: with a `reason`: key_mismatch, malformed, input_mismatch, change_mismatch, approval_forged,
+    :raises SigningRefused: with a `reason`: no_limits, key_mismatch, malformed, input_mismatch, change_mismatch, approval_forged,
         output_mismatch, not_cold_address, amount_above_limit, daily_limit, fee_above_cap, would_pay_twice
     """
+    limits = policy.limits.get(request.network.name)
+    if limits is None:
+        raise SigningRefused("no_limits", f"Nothing is signed for {request.network.name}.")
     try:
         transaction = parse(request.unsigned)
         spent = _check_inputs(request, transaction, key)
-        paid = _check_outputs(request, transaction, key, policy)
+        paid = _check_outputs(request, transaction, key, limits)
+        for approval in request.approvals:
+            _check_approval(approval, request.network, policy.approval_secret, limits)
     except SigningRefused:
         raise
     except ChainError as error:
@@ -224,7 +237,7 @@ def sign_request(
     _check_fee(request, transaction, fee)
     outpoints = frozenset(str(item.outpoint) for item in request.inputs)
     if paid:
-        _check_history(request.network, paid, outpoints, policy, journal, now)
+        _check_history(request.network, paid, outpoints, limits, journal, now)
     signed = sign(transaction, [key.get_child(item.chain, item.index) for item in request.inputs])
     if paid and any(outpoints not in journal.list_spent(name) for name in paid):
         journal.add(request.network.name, paid, outpoints, now)
@@ -284,7 +297,7 @@ def _get_own_script(key: AccountKey, chain: int, index: int) -> bytes:
 
 
 def _check_outputs(
-    request: SigningRequest, transaction: Transaction, key: AccountKey, policy: SigningPolicy
+    request: SigningRequest, transaction: Transaction, key: AccountKey, limits: Limits
 ) -> dict[str, int]:
     """Return the amount of each withdrawal that is paid; every other output must be our change, or cold storage."""
     outputs = list(transaction.outputs)
@@ -293,7 +306,7 @@ def _check_outputs(
     if request.change_index is not None:
         _take_change(outputs, _get_own_script(key, CHANGE_CHAIN, request.change_index))
     if not request.approvals:
-        _check_sweep(outputs, request, policy)
+        _check_sweep(outputs, request, limits)
         return {}
     wanted = Counter(
         Output(approval.amount, get_script(approval.address, request.network))
@@ -301,8 +314,6 @@ def _check_outputs(
     )
     if wanted != Counter(outputs):
         raise SigningRefused("output_mismatch", "The outputs are not what was approved.")
-    for approval in request.approvals:
-        _check_approval(approval, request.network, policy)
     paid = {approval.withdrawal_id: approval.amount for approval in request.approvals}
     if len(paid) != len(request.approvals):
         raise SigningRefused("would_pay_twice", "A withdrawal is in the transaction twice.")
@@ -316,16 +327,15 @@ def _take_change(outputs: list[Output], script: bytes) -> None:
     outputs.remove(change[0])
 
 
-def _check_sweep(outputs: list[Output], request: SigningRequest, policy: SigningPolicy) -> None:
-    cold = policy.cold_addresses.get(request.network.name, frozenset())
-    scripts = {get_script(address, request.network) for address in cold}
+def _check_sweep(outputs: list[Output], request: SigningRequest, limits: Limits) -> None:
+    scripts = {get_script(address, request.network) for address in limits.cold_addresses}
     if any(output.script not in scripts for output in outputs):
         raise SigningRefused("not_cold_address", "Without approvals, only cold storage is paid.")
 
 
-def _check_approval(approval: Approval, network: Network, policy: SigningPolicy) -> None:
+def _check_approval(approval: Approval, network: Network, secret: bytes, limits: Limits) -> None:
     seal = seal_approval(
-        policy.approval_secret,
+        secret,
         network,
         withdrawal_id=approval.withdrawal_id,
         address=approval.address,
@@ -334,7 +344,7 @@ def _check_approval(approval: Approval, network: Network, policy: SigningPolicy)
     )
     if not hmac.compare_digest(seal, approval.seal):
         raise SigningRefused("approval_forged", "The approval was changed, or is nobody's.")
-    if approval.amount > policy.max_amount:
+    if approval.amount > limits.max_amount:
         raise SigningRefused("amount_above_limit", "The withdrawal is above the signer's limit.")
 
 
@@ -358,7 +368,7 @@ def _check_history(
     network: Network,
     paid: Mapping[str, int],
     outpoints: frozenset[str],
-    policy: SigningPolicy,
+    limits: Limits,
     journal: SigningJournal,
     now: float,
 ) -> None:
@@ -369,7 +379,7 @@ def _check_history(
         )
     fresh = sum(amount for name, amount in paid.items() if not earlier[name])
     before = journal.get_amount_since(network.name, now - DAY_SECONDS)
-    if fresh and before + fresh > policy.max_amount_per_day:
+    if fresh and before + fresh > limits.max_amount_per_day:
         raise SigningRefused("daily_limit", "The withdrawals of 24 hours pass the signer's limit.")
 
 
