@@ -92,6 +92,7 @@ INSTALLED_APPS = [
     "dj_wallet.identity",
     "dj_wallet.events",
     "dj_wallet.payouts",
+    "dj_wallet.custody",
     "dj_wallet.rest",
     "wallet_service",
 ]
@@ -180,6 +181,12 @@ UNFOLD = {
 
 BANK_URL = env("BANK_URL", "http://127.0.0.1:8010/")
 BANK_TIMEOUT_SECONDS = env_int("BANK_TIMEOUT_SECONDS", 5)
+
+# NETWORK=xpub and NETWORK=url. Every process may know the public keys; the node's address is for those that ask it.
+CUSTODY_XPUBS = env_list("CUSTODY_XPUBS", "")
+CUSTODY_NODE_URLS = env_list("CUSTODY_NODE_URLS", "")
+# Seals approved withdrawals; the signer has it too, the database has not.
+CUSTODY_APPROVAL_SECRET = env("CUSTODY_APPROVAL_SECRET", SECRET_KEY)
 
 # A lost, doubled or late message loses and doubles nothing: rows are the queue, Celery is the doorbell.
 REDIS_URL = env("REDIS_URL", "redis://127.0.0.1:6379/0")
