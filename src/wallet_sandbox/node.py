@@ -380,7 +380,10 @@ def _do(work: Callable[[Mapping[str, Any]], Any]) -> tuple[Response | str, int]:
 def _read_payments(said: Any) -> list[tuple[str, int]]:
     """Read one payment (`address`, `amount`) or several (`payments`)."""
     payments = said.get("payments", [said])
-    return [(one["address"].strip(), to_base_units(Decimal(one["amount"]))) for one in payments]
+    try:
+        return [(one["address"].strip(), to_base_units(Decimal(one["amount"]))) for one in payments]
+    except (ArithmeticError, AttributeError, KeyError, TypeError) as error:
+        raise ChainError("A payment is an address and an amount, as text.") from error
 
 
 def _read_count(said: Mapping[str, Any], name: str, default: int) -> int:

@@ -52,9 +52,7 @@ def read_configuration(file: Path, approval_secret: str) -> Configuration:
     :raises ChainError: something is missing, or is no amount, address or network
     """
     if len(approval_secret) < MIN_SECRET_LETTERS:
-        raise ChainError(
-            f"{APPROVAL_VARIABLE} must have at least {MIN_SECRET_LETTERS} letters."
-        )
+        raise ChainError(f"{APPROVAL_VARIABLE} must have at least {MIN_SECRET_LETTERS} letters.")
     try:
         said = json.loads(file.read_text())
         limits = {name: _read_limits(name, told) for name, told in said["networks"].items()}
@@ -65,9 +63,14 @@ def read_configuration(file: Path, approval_secret: str) -> Configuration:
 
 
 def run(
-    desk: SigningDesk, configuration: Configuration, stop: threading.Event, *, once: bool = False
+    desk: SigningDesk,
+    configuration: Configuration,
+    *,
+    stop: threading.Event | None = None,
+    once: bool = False,
 ) -> None:
     """Answer requests until `stop` is set; with `once`, until there is none left."""
+    stop = stop or threading.Event()
     ring = KeyRing(configuration.keys, clock=time.monotonic)
     journal = SigningJournal(configuration.journal)
     try:
@@ -139,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(number, end)
     approval_secret = os.environ.get(APPROVAL_VARIABLE, "")
     configuration = read_configuration(options.config, approval_secret)
-    run(SigningRows(), configuration, stop, once=options.once)
+    run(SigningRows(), configuration, stop=stop, once=options.once)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

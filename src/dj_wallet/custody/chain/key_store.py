@@ -78,10 +78,11 @@ def _read_from_aws(name: str) -> str:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
-    client: Any = boto3.client("secretsmanager")
     try:
-        return str(client.get_secret_value(SecretId=name)["SecretString"])
+        client: Any = boto3.client("secretsmanager")
+        try:
+            return str(client.get_secret_value(SecretId=name)["SecretString"])
+        finally:
+            client.close()
     except (BotoCoreError, ClientError) as error:
         raise OSError(type(error).__name__) from None
-    finally:
-        client.close()
