@@ -166,6 +166,10 @@ SPECTACULAR_SETTINGS = {
         "TransactionType": "dj_wallet.rest.schemas.TRANSACTION_TYPES",
         "TransactionStatus": "dj_wallet.rest.schemas.TRANSACTION_STATUSES",
         "PayoutStatus": "dj_wallet.rest.schemas.PAYOUT_STATUSES",
+        "WithdrawalStatus": "dj_wallet.rest.custody.schemas.WITHDRAWAL_STATUSES",
+        "ChainState": "dj_wallet.rest.custody.schemas.CHAIN_STATES",
+        "EntryType": "dj_wallet.rest.custody.schemas.ENTRY_TYPES",
+        "LedgerAccount": "dj_wallet.rest.custody.schemas.LEDGER_ACCOUNTS",
         "Readiness": "dj_wallet.rest.schemas.READINESS",
         "Reachability": "dj_wallet.rest.schemas.REACHABILITY",
     },
@@ -231,6 +235,8 @@ LOGGING = {
         }
     },
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", "INFO")},
+    # A line for each call of a node says nothing to anybody.
+    "loggers": {"httpx": {"level": "WARNING"}},
 }
 
 if PRODUCTION:

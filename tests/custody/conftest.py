@@ -104,7 +104,7 @@ class World:
         self.scan()
 
     def scan(self) -> None:
-        while not scan_chain(DOGE, self.node, start_height=1).is_done:
+        while not scan_chain(DOGE, self.node).is_done:
             pass
 
     def sign(self) -> int:

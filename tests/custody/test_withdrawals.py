@@ -37,7 +37,7 @@ from dj_wallet.models import Transaction
 from dj_wallet.services.common import WalletService
 from tests.custody.conftest import DOGE, get_address, list_events, look, system_balance, withdraw
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 FEE = Decimal("0.00374")
 
@@ -104,7 +104,8 @@ def test_a_repeated_request_is_answered_though_withdrawals_are_frozen_and_fees_r
 
 
 @pytest.mark.parametrize(
-    "other", [{"amount": "11"}, {"subtract_fee": True}, {"address": "moneyqMan7uh8FqdCA2BV5yZ8qVrc9ikLP"}]
+    "other",
+    [{"amount": "11"}, {"subtract_fee": True}, {"address": "moneyqMan7uh8FqdCA2BV5yZ8qVrc9ikLP"}],
 )
 def test_a_key_stands_for_one_request(world, rich, snapshot, other):
     given = {"wallet": rich, "network": DOGE, "amount": "10", "address": world.outside}

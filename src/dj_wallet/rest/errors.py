@@ -17,6 +17,7 @@ from django.utils import timezone
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from dj_wallet.custody.errors import PolicyDenied, WithdrawalsFrozen, WithdrawalsPaused
 from dj_wallet.exceptions import (
     IdempotencyConflict,
     OutcomeUnknown,
@@ -125,6 +126,9 @@ WALLET_STATUSES: Final[Mapping[type[WalletException], HTTPStatus]] = {
     IdempotencyConflict: HTTPStatus.CONFLICT,
     TransactionAlreadyProcessed: HTTPStatus.CONFLICT,
     OutcomeUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
+    WithdrawalsFrozen: HTTPStatus.FORBIDDEN,
+    PolicyDenied: HTTPStatus.FORBIDDEN,
+    WithdrawalsPaused: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 

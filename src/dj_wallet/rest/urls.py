@@ -1,11 +1,11 @@
 """The paths of the API. A path answers with and without its last slash; the schema shows it as documented."""
 
-from typing import Any
-
-from django.urls import URLPattern, path
+from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from .custody.urls import urlpatterns as custody_patterns
 from .health import HealthView, ReadinessView
+from .routes import either
 from .views import (
     BatchesView,
     DepositView,
@@ -17,13 +17,6 @@ from .views import (
     WalletView,
     WithdrawView,
 )
-
-
-def either(route: str, view: Any, name: str) -> list[URLPattern]:
-    """Return the route and its twin with or without the last slash, which the schema leaves out."""
-    twin = route.removesuffix("/") if route.endswith("/") else f"{route}/"
-    return [path(route, view.as_view(), name=name), path(twin, view.as_view(schema=None))]
-
 
 urlpatterns = [
     *either("wallets/", WalletsView, "wallets"),
@@ -37,6 +30,7 @@ urlpatterns = [
     *either("api/v1/transfers", TransfersView, "transfers"),
     *either("api/v1/transfers/<uuid:uuid>", TransferView, "transfer"),
     *either("api/v1/batches", BatchesView, "batches"),
+    *custody_patterns,
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
     path(
