@@ -16,6 +16,7 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -69,9 +70,13 @@ def run(
     stop: threading.Event | None = None,
     once: bool = False,
 ) -> None:
-    """Answer requests until `stop` is set; with `once`, until there is none left."""
+    """Answer requests until `stop` is set; with `once`, until there is none left.
+
+    :raises ChainError: a key cannot be read at the start, or another signer has the journal
+    """
     stop = stop or threading.Event()
     ring = KeyRing(configuration.keys, clock=time.monotonic)
+    ring.fetch()
     journal = SigningJournal(configuration.journal)
     try:
         while not stop.is_set():
@@ -125,9 +130,17 @@ def make_account(network_name: str, directory: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
-    if options.make_account:
-        make_account(options.make_account, options.directory)
-        return
+    try:
+        if options.make_account:
+            make_account(options.make_account, options.directory)
+        else:
+            _sign(options.config, once=options.once)
+    except ChainError as error:
+        sys.exit(str(error))
+
+
+def _sign(config: Path, *, once: bool) -> None:
+    """Sign what waits in the database of the Django settings."""
     import django
 
     django.setup()
@@ -140,9 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    approval_secret = os.environ.get(APPROVAL_VARIABLE, "")
-    configuration = read_configuration(options.config, approval_secret)
-    run(SigningRows(), configuration, stop=stop, once=options.once)
+    configuration = read_configuration(config, os.environ.get(APPROVAL_VARIABLE, ""))
+    run(SigningRows(), configuration, stop=stop, once=once)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -36,14 +36,19 @@ class KeyRing:
 
         :raises KeyInvalid: a source does not answer, or holds something else. No key is used then
         """
-        now = self._clock()
-        if self._fetched_at is None or now - self._fetched_at >= KEPT_SECONDS:
-            self._keys = {}
-            self._fetched_at = None
-            keys = [load_key(source) for source in self._sources]
-            self._keys = {(key.network.name, key.public.identifier): key for key in keys}
-            self._fetched_at = now
+        if self._fetched_at is None or self._clock() - self._fetched_at >= KEPT_SECONDS:
+            self.fetch()
         return self._keys.get((network.name, identifier))
+
+    def fetch(self) -> None:
+        """Forget the keys and fetch them again.
+
+        :raises KeyInvalid: a source does not answer, or holds something else. No key is left then
+        """
+        self._keys, self._fetched_at = {}, None
+        keys = [load_key(source) for source in self._sources]
+        self._keys = {(key.network.name, key.public.identifier): key for key in keys}
+        self._fetched_at = self._clock()
 
 
 def load_key(source: str) -> AccountKey:
