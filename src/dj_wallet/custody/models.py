@@ -3,6 +3,8 @@
 State and constraints only: the services move them on. Amounts are coins as decimals; the chain package counts base units.
 """
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
@@ -190,7 +192,7 @@ class DepositAddressManager(models.Manager["DepositAddress"]):
 class DepositAddress(Address):
     """Seed 001's name for the address of a wallet."""
 
-    objects = DepositAddressManager()
+    objects: ClassVar = DepositAddressManager()
 
     class Meta:
         proxy = True

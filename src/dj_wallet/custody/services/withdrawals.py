@@ -411,7 +411,8 @@ def _runs_low(chain: Chain) -> bool:
         height__isnull=False,
         status__in=[Output.Status.CREDITED, Output.Status.KEPT],
     )
-    return (free.aggregate(total=Sum("amount"))["total"] or ZERO) < chain.pause_below
+    held: Decimal = free.aggregate(total=Sum("amount"))["total"] or ZERO
+    return held < chain.pause_below
 
 
 def _lock(withdrawal_id: UUID) -> WithdrawalRequest:

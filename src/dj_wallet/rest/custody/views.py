@@ -186,7 +186,7 @@ class WithdrawalsView(ApiView):
     class Pages(NewestFirst):
         """Pages by creation: the ids are UUIDs."""
 
-        ordering = ("-transaction_id",)
+        ordering = "-transaction_id"
 
     pagination_class = Pages
 
@@ -262,7 +262,7 @@ class HistoryView(CoinView):
     class Pages(NewestFirst):
         """Pages by posting; what has two sides in one wallet has two lines."""
 
-        ordering = ("-posting_id", "-id")
+        ordering = "-posting_id"
 
     pagination_class = Pages
 
