@@ -58,8 +58,9 @@ def test_scanners_at_once_credit_once(world, alice):
 
 def test_a_crowd_of_workers_pays_every_withdrawal_once(world, alice):
     """Pitfall 17."""
-    for _ in range(WITHDRAWALS // 4 + 1):
-        world.pay(*[(get_address(alice), "2.5")] * 5)
+    address = get_address(alice)
+    for _ in range(-(-WITHDRAWALS // 40)):
+        world.pay(*[(address, "2.5")] * 50)
     world.mine(6)
     wanted = [withdraw(alice, world.outside, "2") for _ in range(WITHDRAWALS)]
     is_done = []

@@ -7,7 +7,7 @@ scripts are looked up in one index.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -262,9 +262,9 @@ def _read_block(chain: Chain, block: Mapping[str, Any]) -> None:
 
 
 def _note_outputs(chain: Chain, block: Mapping[str, Any]) -> None:
-    paying = list(_list_outputs(block))
-    addresses = _find_addresses(chain, {output.script for output in paying})
-    ours = [output for output in paying if output.script in addresses]
+    scripts = {output["scriptPubKey"]["hex"] for said in block["tx"] for output in said["vout"]}
+    addresses = _find_addresses(chain, scripts)
+    ours = list(_list_outputs(block, addresses)) if addresses else []
     if not ours:
         return
     _keep_bytes(chain, block, {output.txid for output in ours})
@@ -394,14 +394,14 @@ def _tell(event_type: str, row: Output, *, confirmations: int) -> None:
         )
 
 
-def _list_outputs(block: Mapping[str, Any]) -> Iterable[Paying]:
+def _list_outputs(block: Mapping[str, Any], addresses: Container[str]) -> Iterator[Paying]:
+    """Return the outputs of a block that pay one of the scripts."""
     for said in block["tx"]:
-        is_coinbase = "coinbase" in said["vin"][0]
-        txid = said["txid"]
         for output in said["vout"]:
-            if output["value"] > 0:
-                script = output["scriptPubKey"]["hex"]
-                yield Paying(txid, output["n"], script, output["value"], is_coinbase)
+            script = output["scriptPubKey"]["hex"]
+            if script in addresses and output["value"] > 0:
+                is_coinbase = "coinbase" in said["vin"][0]
+                yield Paying(said["txid"], output["n"], script, output["value"], is_coinbase)
 
 
 def _find_addresses(chain: Chain, scripts: set[str]) -> dict[str, Address]:

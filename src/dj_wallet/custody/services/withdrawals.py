@@ -412,7 +412,7 @@ def _runs_low(chain: Chain) -> bool:
         status__in=[Output.Status.CREDITED, Output.Status.KEPT],
     )
     held: Decimal = free.aggregate(total=Sum("amount"))["total"] or ZERO
-    return held < chain.pause_below
+    return bool(held < chain.pause_below)
 
 
 def _lock(withdrawal_id: UUID) -> WithdrawalRequest:
