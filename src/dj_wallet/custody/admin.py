@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.http import HttpRequest
 
+from dj_wallet.admin_theme import ModelAdmin
 from dj_wallet.ledger.errors import WalletException
 
 from .models import (
@@ -23,7 +24,7 @@ from .services.withdrawals import approve_withdrawal, fail_withdrawal
 GIVEN_UP = "given_up_by_operator"
 
 
-class ReadOnlyAdmin(admin.ModelAdmin[Any]):
+class ReadOnlyAdmin(ModelAdmin):
     """Rows to look at."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -37,7 +38,7 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
 
 
 @admin.register(Chain)
-class ChainAdmin(admin.ModelAdmin[Chain]):
+class ChainAdmin(ModelAdmin):
     """Networks: the limits are the operator's, the cursor is the scanner's."""
 
     list_display = ("network", "state", "height", "node_height", "frozen_because", "is_paused")
