@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -12,11 +14,12 @@ from django.test import Client, override_settings
 from embit import bip32
 from embit.psbt import PSBT
 
-from dj_wallet.custody.admin import ChainAdmin, WithdrawalAdmin
+from dj_wallet.custody.admin import GIVEN_UP, ChainAdmin, WithdrawalAdmin
 from dj_wallet.custody.chain.errors import TransactionInvalid
 from dj_wallet.custody.models import Chain, ChainTransaction, Output, WithdrawalRequest
 from dj_wallet.custody.services.cold import export_psbt, import_psbt
 from dj_wallet.custody.services.spending import plan_sweep
+from dj_wallet.custody.services.withdrawals import CANCELLED
 from dj_wallet.identity.models import User
 from tests.custody.conftest import (
     DOGE,
@@ -212,3 +215,9 @@ def test_the_start_script_names_every_program():
     answer = subprocess.run([script, "nonsense"], capture_output=True, text=True, check=False)
     assert (answer.returncode, answer.stderr) == (2, "start [web|scan|send|sign]\n")
     assert os.access(script, os.X_OK)
+
+
+def test_failure_codes_of_withdrawals_are_documented():
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "errors.md").read_text()
+    section = text.partition("## Of failed withdrawals of coins\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == {CANCELLED, GIVEN_UP}
