@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from dj_wallet.custody.chain.addresses import get_script
 from dj_wallet.custody.chain.keys import AccountKey
 from dj_wallet.custody.chain.networks import get_network
+from dj_wallet.custody.chain.transactions import Outpoint, build_unsigned, sign
+from dj_wallet.custody.chain.transactions import Output as PaidOutput
 from dj_wallet.custody.models import Chain, ChainTransaction, Output
 from dj_wallet.custody.services.broadcast import broadcast_next
 from dj_wallet.custody.services.chains import ensure_chain
@@ -137,9 +140,9 @@ def test_a_deep_reorganization_after_the_credit_takes_it_back(world, litecoin, a
 
 def test_a_restarted_node_behind_our_cursor_changes_nothing(world, litecoin, rich, rows):
     """A node that is killed has not written its newest blocks, and comes back without them."""
+    world.node.close()
     litecoin.stop()
     litecoin.start()
-    world.node.close()
     world.node = litecoin.connect()
     world.mine(20)
     before = rows()
@@ -207,10 +210,10 @@ def test_a_withdrawal_that_the_node_forgot_is_sent_again(world, litecoin, rich):
     """Pitfall 20: memory is not kept over a restart."""
     withdrawal = withdraw(rich, world.outside, "4")
     world.work()
+    world.node.close()
     litecoin.stop()
     litecoin.options = ("-persistmempool=0",)
     litecoin.start()
-    world.node.close()
     world.node = litecoin.connect()
     assert world.chain.mempool == []
     ChainTransaction.objects.update(send_at=None)
@@ -222,22 +225,25 @@ def test_a_withdrawal_that_the_node_forgot_is_sent_again(world, litecoin, rich):
 
 
 def test_a_resent_transaction_whose_outputs_are_spent_is_no_failure(world, litecoin, rich):
-    """Pitfall 19: the node says "inputs missing or spent" of what was mined long ago."""
-    withdrawal = withdraw(rich, get_outside_key_address(litecoin), "19.99")
+    """Pitfall 19: the node says "inputs missing or spent" of what was mined, and spent again, long ago."""
+    withdrawal = withdraw(rich, litecoin.outside_address, "20", subtract_fee=True)
     world.work()
+    paid = Outpoint(ChainTransaction.objects.get().txid, 0)
+    assert ChainTransaction.objects.get().change_amount == 0
     litecoin.mine()
-    Chain.objects.update(state=Chain.State.READY)
+    amount = litecoin.get_unspent_amount(paid)
+    script = get_script(litecoin.outside_address, get_network(LTC))
+    spending = build_unsigned([paid], [PaidOutput(amount - 100_000, script)])
+    litecoin.send(sign(spending, [litecoin.outside]).serialize())
+    litecoin.mine()
     ChainTransaction.objects.update(send_at=None)
     world.send()
+    assert ChainTransaction.objects.get().note.startswith("-25")
     assert get_status(withdrawal) == "BROADCAST"
     world.scan()
-    world.mine(5)
+    world.mine(4)
     assert get_status(withdrawal) == "CONFIRMED"
     world.check_books()
-
-
-def get_outside_key_address(litecoin: LitecoinNode) -> str:
-    return litecoin.outside_address
 
 
 def test_a_withdrawal_whose_block_is_taken_back_is_booked_once(world, litecoin, rich):

@@ -19,6 +19,7 @@ from dj_wallet.ledger.audit import audit_ledger
 from dj_wallet.ledger.errors import TransactionAlreadyProcessed, WalletException
 from dj_wallet.models import Wallet
 from tests.custody.conftest import DOGE, World, get_address, system_balance, withdraw
+from wallet_sandbox.chain import Rejected
 
 pytestmark = pytest.mark.django_db
 
@@ -87,7 +88,10 @@ class Walk:
         ]
         try:
             self.world.chain.reorganize(depth, double_spend=gone)
-        except ChainError:  # what conflicts depends on what is spent meanwhile: then plainly
+        except (
+            ChainError,
+            Rejected,
+        ):  # what conflicts depends on what is spent meanwhile: then plainly
             self.world.chain.reorganize(depth)
         self.world.scan()
 

@@ -262,7 +262,7 @@ class HistoryView(CoinView):
     class Pages(NewestFirst):
         """Pages by posting; what has two sides in one wallet has two lines."""
 
-        ordering = "-posting_id"
+        ordering = ("-posting_id", "-id")  # type: ignore[assignment]
 
     pagination_class = Pages
 
