@@ -12,6 +12,7 @@ from dj_wallet.custody.services.addresses import get_deposit_address
 from dj_wallet.custody.services.broadcast import broadcast_next
 from dj_wallet.custody.services.scanner import scan_chain
 from dj_wallet.custody.services.spending import plan_next_withdrawal
+from dj_wallet.ledger.errors import InsufficientFunds
 from tests.custody.conftest import DOGE, get_address, list_events, look, open_wallet, withdraw
 from tests.ledger.together import raise_errors, run_together
 
@@ -99,3 +100,22 @@ def test_a_crowd_of_workers_pays_every_withdrawal_once(world, alice):
     assert look(alice)[1] == 0
     assert Output.objects.filter(spend__isnull=False, spent_height__isnull=True).count() == 0
     world.check_books()
+
+
+def test_one_key_from_many_callers_is_one_withdrawal(world, rich):
+    found = run_together(*[lambda: withdraw(rich, world.outside, "5", idempotency_key="k").pk] * 6)
+    assert len(set(raise_errors(found))) == 1
+    assert WithdrawalRequest.objects.count() == 1
+    assert (
+        look(rich)[1]
+        == WithdrawalRequest.objects.get().amount + WithdrawalRequest.objects.get().fee
+    )
+
+
+def test_the_last_coins_are_withdrawn_once(world, rich):
+    """100 DOGE, and eight who want 60 at the same time."""
+    results = run_together(*[lambda: withdraw(rich, world.outside, "60")] * 8)
+    refused = [one for one in results if isinstance(one, Exception)]
+    assert {type(one) for one in refused} == {InsufficientFunds}
+    assert (len(refused), WithdrawalRequest.objects.count()) == (7, 1)
+    assert look(rich)[0] >= 0
