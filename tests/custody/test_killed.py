@@ -119,9 +119,9 @@ def _run_and_exit(work: Callable[[Any], None], countdown: Countdown) -> None:
 
 
 def test_a_scanner_killed_at_every_step_credits_once(world, alice, bob):
-    Chain.objects.update(confirmations=2)
+    Chain.objects.update(confirmations=1)
     world.pay((get_address(alice), "3"), (get_address(bob), "2"))
-    world.chain.mine(2)
+    world.chain.mine()
 
     def scan(node: Any) -> None:
         while not scan_chain(DOGE, node).is_done:
@@ -138,11 +138,11 @@ def test_a_scanner_killed_at_every_step_credits_once(world, alice, bob):
 
 
 def test_a_scanner_killed_at_every_step_of_a_reorganization_counts_once(world, alice):
-    Chain.objects.update(confirmations=2)
+    Chain.objects.update(confirmations=1)
     txid = world.pay((get_address(alice), "9"))
-    world.mine(3)
+    world.mine()
     assert look(alice) == (9, 0)
-    world.chain.reorganize(3, double_spend=[txid])
+    world.chain.reorganize(1, double_spend=[txid])
 
     def scan(node: Any) -> None:
         while not scan_chain(DOGE, node).is_done:
@@ -152,7 +152,7 @@ def test_a_scanner_killed_at_every_step_of_a_reorganization_counts_once(world, a
         assert look(alice)[0] in {9, 0}
 
     killed = kill_at_every_step(scan, check)
-    assert killed > 50
+    assert killed > 20
     assert look(alice) == (0, 0)
     assert list_events("deposit.reversed") == ["deposit.reversed"]
     assert Output.objects.get().status == Output.Status.REVERSED
