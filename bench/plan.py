@@ -24,6 +24,7 @@ OUR_LEDGER = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.ledger")
 OUR_HOLDS = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.holds")
 OUR_BULK = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.bulk")
 OUR_READS = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.reads")
+OUR_CHAIN = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.chain")
 DJ_WALLET = System("dj-wallet 0.1.0", environment.PYTHON, OUR_APPS, WALLET_API)
 HORDAK = System("hordak 2.0.0", environment.PYTHON, "mptt,hordak", "bench.peers.hordak")
 
@@ -119,6 +120,8 @@ COMPARISONS = {
     "ledger batch": worker(OUR_LEDGER, "wallets", "batch"),
     "http": Measurement("service", http.run),
     "token": Measurement("service", tokens.run),
+    "derive": worker(OUR_CHAIN, "wallets", "derive"),
+    "derive embit": worker(OUR_CHAIN, "wallets", "derive embit"),
 }
 GROWTH = {
     "single small": small(OUR_LEDGER, "single"),
@@ -176,6 +179,7 @@ def make_rows(growth: int) -> list[Row]:
     return [
         *_speed_rows(),
         *_hold_rows(),
+        *_chain_rows(),
         *_growth_rows(growth),
         *_http_rows(),
         *_identity_rows(),
@@ -294,6 +298,25 @@ def _hold_rows() -> Iterator[Row]:
             metric=rate,
             unit="calls/s",
             target=5,
+            better="high",
+            conditions=conditions,
+        )
+
+
+def _chain_rows() -> Iterator[Row]:
+    conditions = "P2PKH addresses of Dogecoin from an account's public key, 1 process, no database"
+    for name, peer, peer_name, target in (
+        ("deposit addresses derived", None, None, 5_000),
+        ("deposit addresses derived vs embit", "derive embit", "embit 0.8", None),
+    ):
+        yield Row(
+            name=name,
+            ours="derive",
+            peer=peer,
+            peer_name=peer_name,
+            metric=rate,
+            unit="addresses/s",
+            target=target,
             better="high",
             conditions=conditions,
         )

@@ -109,6 +109,6 @@ REPLAYED: Final = OpenApiParameter(
     name="Idempotent-Replayed",
     type={"type": "string", "enum": ["true"]},
     location=OpenApiParameter.HEADER,
-    response=[200, 201],
+    response=[200, 201, 202],
     description="Present if this is the answer to an earlier request with the same key.",
 )

@@ -3,6 +3,7 @@
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from .custody.urls import urlpatterns as custody_patterns
 from .events.urls import urlpatterns as event_patterns
 from .health import HealthView, ReadinessView
 from .holds.urls import urlpatterns as hold_patterns
@@ -35,6 +36,7 @@ urlpatterns = [
     *hold_patterns,
     path("", include("dj_wallet.rest.keys.urls")),
     path("", include("dj_wallet.rest.payouts.urls")),
+    *custody_patterns,
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
     path(
