@@ -13,6 +13,11 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from dj_wallet.custody.chain.keys import AccountKey
+from dj_wallet.custody.chain.networks import get_network
+from dj_wallet.custody.models import Chain
+from dj_wallet.custody.services.users import get_or_create_coin_wallet
+from dj_wallet.custody.services.withdrawals import request_withdrawal
 from dj_wallet.events.models import Delivery
 from dj_wallet.events.services import create_webhook, fan_out_events, publish_event
 from dj_wallet.identity.access import GROUPS, INTERNAL, SCOPES, find_needs
@@ -174,12 +179,42 @@ def plan_of(user: User) -> Ids:
     return {"uuid": answer.body["uuid"]}
 
 
+def coins_of(user: User) -> Any:
+    """A wallet with 100 DOGE on a chain that is followed."""
+    wallet = get_or_create_coin_wallet(user=user, asset="DOGE")
+    wallet.deposit(100)
+    Chain.objects.update(state=Chain.State.READY)
+    return wallet
+
+
+def coin_body(user: User) -> Any:
+    coins_of(user)
+    return {"amount": "5", "address": OUTSIDE}
+
+
+def withdrawal_of(user: User) -> Ids:
+    withdrawal, _ = request_withdrawal(
+        wallet=coins_of(user), network=NETWORK.name, amount="5", address=OUTSIDE
+    )
+    return {"uuid": withdrawal.pk}
+
+
+@pytest.fixture(autouse=True)
+def served(settings):
+    """Dogecoin's test network, with a key that is nobody's."""
+    settings.CUSTODY_XPUBS = [f"{NETWORK.name}={KEYS.public.export()}"]
+
+
+NETWORK = get_network("DOGE:regtest")
+KEYS = AccountKey.from_seed(bytes(range(64)), NETWORK)
+OUTSIDE = AccountKey.from_seed(bytes(range(1, 65)), NETWORK).public.get_address(0, 0)
 CSV = {"Content-Type": "text/csv"}
 SPLIT = {"seller_amount": "2", "buyer_amount": "3"}
 AUCTION = {"reference_type": "auction", "reference_id": "1"}
 KEY = {"Idempotency-Key": "walk"}
 HELD = {"stranger": 404, "staff": 200}
-USERS = "api/v1/wallet/internal/"
+COINS = "api/v1/wallet/"
+USERS = f"{COINS}internal/"
 
 # Reading others' things: 404 for strangers, 200 for staff. Using them: 404 for both.
 ROWS = [
@@ -263,6 +298,28 @@ ROWS = [
     Row(
         "POST", "api/v1/recurring-payouts/<uuid:uuid>/cancel", 200, plan_of, stranger=404, staff=404
     ),
+    Row("GET", f"{COINS}balance/", 200),
+    Row("GET", f"{COINS}deposit-address/", 200),
+    Row("GET", f"{COINS}deposit-address/qr/", 200),
+    Row("POST", f"{COINS}deposit-address/rotate/", 201),
+    Row("POST", f"{COINS}withdraw/", 202, body=coin_body, headers=KEY, stranger=422, staff=422),
+    Row("GET", f"{COINS}withdrawals/", 200),
+    Row("GET", f"{COINS}withdrawals/<uuid:uuid>/", 200, withdrawal_of, **HELD),
+    Row(
+        "POST",
+        f"{COINS}withdrawals/<uuid:uuid>/cancel/",
+        200,
+        withdrawal_of,
+        stranger=404,
+        staff=404,
+    ),
+    Row("GET", f"{COINS}withdrawal-addresses/", 200),
+    Row("POST", f"{COINS}withdrawal-addresses/", 201, body=lambda user: {"address": OUTSIDE}),
+    Row("GET", f"{COINS}fee-quote/", 200),
+    Row("GET", f"{COINS}history/", 200),
+    Row("GET", f"{COINS}internal/chains/", 200),
+    # Whoever is no staff approves nothing, also through a service.
+    Row("POST", f"{COINS}internal/withdrawals/<uuid:uuid>/approve/", 422, withdrawal_of),
     Row("GET", "api/v1/holds", 200),
     Row("POST", "api/v1/holds", 201, body=hold_body, headers=KEY),
     Row("GET", "api/v1/holds/<uuid:uuid>", 200, hold_of, **HELD),
