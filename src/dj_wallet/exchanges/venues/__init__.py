@@ -35,7 +35,9 @@ class Venue:
     limits: tuple[Limit, ...]
     requires_passphrase: bool = False
     can_create_address: bool = False
-    is_verified: bool = True  # an adapter of its own; False: the generic one, which refuses what it cannot verify
+    is_verified: bool = (
+        True  # an adapter of its own; False: the generic one, which refuses what it cannot verify
+    )
     needs_ordered_nonces: bool = False
     parallel_requests: int = 10
     addresses_per_minute: int = 60

@@ -97,6 +97,7 @@ class Permissions:
     can_withdraw: bool | None
     can_trade: bool | None
     can_read_addresses: bool | None = None
+    is_ip_restricted: bool | None = None
     allowed_ips: tuple[str, ...] | None = None
     expires_at: datetime.datetime | None = None
     account_uid: str = ""
@@ -127,8 +128,14 @@ class Adapter(Protocol):
     Methods raise VenueError for what the adapter itself finds, and let CCXT's errors through.
     """
 
-    async def list_networks(self, client: Client) -> list[NetworkOption]:
-        """Return the currencies and networks of the venue, without anything that belongs to the key's owner."""
+    # The networks can only be asked currency by currency.
+    networks_per_currency: bool
+
+    async def list_networks(self, client: Client, currency: str | None) -> list[NetworkOption]:
+        """Return the venue's currencies and networks, without anything that belongs to the key's owner.
+
+        Of all currencies, whatever is asked, unless `networks_per_currency`; then without a currency only the currencies.
+        """
         ...
 
     async def fetch_addresses(

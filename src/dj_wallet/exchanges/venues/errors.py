@@ -23,7 +23,8 @@
     +-- CurrencyNotSupported     the venue does not list the currency
     +-- NetworkNotSupported      not for this currency at this venue, or a network that we cannot verify
     +-- NetworkRequired          the currency has several networks and none was named
-    +-- DepositsDisabled         the venue takes no deposits on this network now
+    +-- NetworkMismatch          the venue answered for another network than the one asked for
+    +-- DepositsDisabled         no address is made while the venue takes no deposits on the network
     +-- AddressNotAvailable      the venue has no address yet; one may have to be created
     +-- AddressPending           the venue is still making the address
     +-- AddressLimitReached      the venue makes no more addresses for this currency
@@ -180,6 +181,10 @@ class NetworkNotSupported(VenueError):
 
 class NetworkRequired(VenueError):
     code = "NETWORK_REQUIRED"
+
+
+class NetworkMismatch(VenueError):
+    code = "NETWORK_MISMATCH"
 
 
 class DepositsDisabled(VenueError):
