@@ -89,9 +89,14 @@ class Call:
 class Venue(Protocol):
     """A simulated venue: its hosts, its words for refusals, its paths."""
 
-    name: str
-    hosts: frozenset[str]
-    refusals: Mapping[str, Answer]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def hosts(self) -> frozenset[str]: ...
+
+    @property
+    def refusals(self) -> Mapping[str, Answer]: ...
 
     def limit(self, call: Call) -> tuple[str, float, float, float] | None:
         """Return who pays for a call, its cost, the allowance and its window in seconds."""

@@ -14,9 +14,8 @@ called inside a transaction.
 All raise the errors of `dj_wallet.exchanges.venues.errors`, whose texts are free of secrets.
 """
 
+from .accounts import Account
 from .calls import (
-    Account,
-    Fetched,
     check_connection,
     close,
     create_deposit_address,
@@ -25,7 +24,10 @@ from .calls import (
     fetch_many,
     forget,
     list_networks,
+    preload,
+    watch,
 )
+from .questions import Fetched
 
 __all__ = [
     "Account",
@@ -38,4 +40,6 @@ __all__ = [
     "fetch_many",
     "forget",
     "list_networks",
+    "preload",
+    "watch",
 ]

@@ -1,41 +1,26 @@
 """The questions that the rest of the application asks, each one blocking call."""
 
+import queue
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from typing import Final
 
+from dj_wallet.exchanges.venues import get_venue, wire
 from dj_wallet.exchanges.venues.contract import (
     Addresses,
     ConnectionReport,
-    Credentials,
     DepositAddress,
     NetworkOption,
 )
-from dj_wallet.exchanges.venues.errors import VenueError
+from dj_wallet.exchanges.venues.errors import VenueTimeout
+
+from .accounts import Account
+from .limits import WATCH
+from .loop import GRACE_SECONDS, PROCESS
+from .questions import Fetched, Questions
 
 INTERACTIVE_SECONDS: Final = 2.0
 CONNECTION_TEST_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Whose key is used. A client is shared by calls whose account is equal in all fields, and by no others."""
-
-    id: str
-    owner: str
-    venue: str
-    credentials_version: int
-    load_credentials: Callable[[], Credentials] = field(repr=False, compare=False)
-    sandbox: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """The outcome for one currency of many: its addresses, or why there are none."""
-
-    currency: str
-    addresses: Addresses | None = None
-    error: VenueError | None = None
 
 
 def fetch_deposit_address(
@@ -50,52 +35,91 @@ def fetch_deposit_address(
     :raises NetworkRequired: there are several; `choices` lists them
     :raises VenueError: any other reason
     """
-    raise NotImplementedError
+    return PROCESS.get().ask(
+        account, lambda questions: questions.fetch_address(currency, network), timeout_seconds
+    )
 
 
 def fetch_deposit_addresses(
     account: Account, *, currency: str, timeout_seconds: float = INTERACTIVE_SECONDS
 ) -> Addresses:
-    """Return all addresses of a currency on all networks, earlier ones included. What it leaves out is gone there."""
-    raise NotImplementedError
+    """Return all addresses of a currency on all networks, earlier ones included: the venue's complete answer."""
+    return PROCESS.get().ask(
+        account, lambda questions: questions.fetch_addresses(currency), timeout_seconds
+    )
 
 
 def fetch_many(
     account: Account, currencies: Sequence[str], *, budget_seconds: float
 ) -> Iterator[Fetched]:
-    """Yield the outcome of each currency as it comes, in any order; those the budget leaves out are not yielded."""
-    raise NotImplementedError
+    """Yield the outcome of each currency as it comes. They are begun in the order given; those for which the budget
+    leaves no time are not yielded. After a refusal that all will meet, the rest is yielded with it, unasked."""
+    outcomes: queue.SimpleQueue[Fetched | None] = queue.SimpleQueue()
+    workers = get_venue(account.venue).parallel_requests
+
+    async def ask(questions: Questions) -> None:
+        async for outcome in questions.fetch_many(currencies, workers):
+            outcomes.put(outcome)
+
+    future = PROCESS.get().begin(account, account.load_credentials(), ask, budget_seconds)
+    future.add_done_callback(lambda _: outcomes.put(None))
+    try:
+        while (outcome := outcomes.get(timeout=budget_seconds + GRACE_SECONDS)) is not None:
+            yield outcome
+        with suppress(VenueTimeout):  # the end of the budget
+            future.result()
+    finally:
+        future.cancel()
 
 
 def create_deposit_address(
     account: Account, *, currency: str, network: str, timeout_seconds: float = INTERACTIVE_SECONDS
 ) -> DepositAddress:
-    """Have the venue make a new address. Asked once, whatever happens.
+    """Have the venue make a new address, which may retire an old one. Asked once, whatever happens.
 
     :raises OutcomeUnknown: it may have been made; fetch before asking again
     """
-    raise NotImplementedError
+    return PROCESS.get().ask(
+        account, lambda questions: questions.create_address(currency, network), timeout_seconds
+    )
 
 
 def check_connection(
     account: Account, *, timeout_seconds: float = CONNECTION_TEST_SECONDS
 ) -> ConnectionReport:
     """Ask the venue what the key may do. Nothing is cached."""
-    raise NotImplementedError
+    return PROCESS.get().ask(
+        account, lambda questions: questions.check_connection(), timeout_seconds
+    )
 
 
 def list_networks(
     account: Account, *, currency: str | None = None, timeout_seconds: float = INTERACTIVE_SECONDS
 ) -> list[NetworkOption]:
-    """Return the networks of a currency, or of all; the venue's list is kept for a while and shared between users."""
-    raise NotImplementedError
+    """Return the networks of a currency, or of all; the venue's list is kept for an hour and shared between users.
+
+    Kraken and Coinbase tell networks only currency by currency: of all, they return the currencies alone.
+    """
+    return PROCESS.get().ask(
+        account, lambda questions: questions.list_networks(currency), timeout_seconds
+    )
 
 
 def forget(account_id: str) -> None:
     """Close the clients of an account in this process: its credentials changed or went."""
-    raise NotImplementedError
+    PROCESS.get().forget(account_id)
+
+
+def watch(watcher: Callable[[str, str, float], None]) -> None:
+    """Have every request told to a function: venue, code ("OK" or that of the error), seconds. On the loop's thread."""
+    WATCH.watchers.append(watcher)
+
+
+def preload() -> None:
+    """Import CCXT now: in the parent of workers, which then share its memory."""
+    wire.preload()
 
 
 def close() -> None:
     """Close all clients and connections and stop the loop. The next call starts a new one."""
-    raise NotImplementedError
+    PROCESS.close()

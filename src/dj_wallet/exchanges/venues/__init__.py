@@ -5,9 +5,14 @@ Nothing here imports CCXT before a client is made: it costs half a second and a 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from .errors import VenueNotSupported
+
+if TYPE_CHECKING:
+    from .contract import Adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,3 +190,9 @@ def get_venue(name: str) -> Venue:
 def list_venues() -> Iterator[Venue]:
     """Yield the venues that have an adapter of their own."""
     yield from VENUES.values()
+
+
+@cache
+def load_adapter(venue: Venue) -> "Adapter":
+    """Return the adapter of a venue."""
+    return cast("Adapter", import_module(f"{__name__}.{venue.adapter}").ADAPTER)

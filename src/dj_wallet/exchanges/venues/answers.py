@@ -123,7 +123,7 @@ def verify(venue: str, row: Row) -> DepositAddress:
     :raises TagInvalid: the tag has not the form of the network
     """
     option = row.option
-    about = {"venue": venue, "currency": option.currency, "network": option.network}
+    about: dict[str, Any] = {"venue": venue, "currency": option.currency, "network": option.network}
     if option.network not in NETWORKS:
         raise NetworkNotSupported(
             f"We cannot verify addresses of the network {option.venue_network[:50]!r}.", **about
@@ -166,7 +166,9 @@ def sort_out(venue: str, rows: Iterable[Row]) -> Addresses:
         except VenueError as error:
             option = row.option
             refused.append(
-                RefusedAddress(option.currency, option.venue_network, error.code, str(error))
+                RefusedAddress(
+                    option.currency, option.network, option.venue_network, error.code, str(error)
+                )
             )
         else:
             found.setdefault((address.network, address.address, address.tag), address)

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from .answers import Row, find_number, find_text, read_dict, read_list, read_text, sort_out
-from .contract import Addresses, Client, DepositAddress, NetworkOption, NetworkSource, Permissions
+from .contract import (
+    Addresses,
+    Client,
+    DepositAddress,
+    NetworkOption,
+    Networks,
+    NetworkSource,
+    Permissions,
+)
 from .errors import NetworkMismatch, VenueBadResponse, VenueNotSupported
 from .networks import COMMON_IDS
 
@@ -28,7 +36,7 @@ EXPLORERS = {
 class Binance:
     """Deposit addresses of the spot wallet; the futures wallets have none of their own."""
 
-    networks_per_currency = False
+    networks: Networks = "listed"
 
     async def list_networks(self, client: Client, currency: str | None) -> list[NetworkOption]:
         # The answer carries the balances of the key's owner: only what is named here leaves this function.

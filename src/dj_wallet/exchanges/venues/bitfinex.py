@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from .answers import Row, find_text, read_list, sort_out, verify
-from .contract import Addresses, Client, DepositAddress, NetworkOption, NetworkSource, Permissions
+from .contract import (
+    Addresses,
+    Client,
+    DepositAddress,
+    NetworkOption,
+    Networks,
+    NetworkSource,
+    Permissions,
+)
 from .errors import AddressNotAvailable, NetworkMismatch, VenueBadResponse
 from .networks import COMMON_IDS
 
@@ -37,7 +45,7 @@ def _read_network(method: str, coin: str, pools: dict[str, str]) -> str:
 
 
 class Bitfinex:
-    networks_per_currency = False
+    networks: Networks = "listed"
 
     async def list_networks(self, client: Client, currency: str | None) -> list[NetworkOption]:
         answer = read_list(await client.publicGetConfConfig({"config": CONF}))

@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 
 from .answers import Row, find_text, read_date, read_dict, read_list, read_text, sort_out
-from .contract import Addresses, Client, DepositAddress, NetworkOption, NetworkSource, Permissions
+from .contract import (
+    Addresses,
+    Client,
+    DepositAddress,
+    NetworkOption,
+    Networks,
+    NetworkSource,
+    Permissions,
+)
 from .errors import VenueNotSupported
 from .networks import COMMON_IDS
 
@@ -17,7 +25,7 @@ NETWORK_IDS = {
 
 
 class Bybit:
-    networks_per_currency = False
+    networks: Networks = "listed"
 
     async def list_networks(self, client: Client, currency: str | None) -> list[NetworkOption]:
         coins = read_list(await client.privateGetV5AssetCoinQueryInfo(), "result", "rows")

@@ -15,6 +15,7 @@ from .contract import (
     Client,
     DepositAddress,
     NetworkOption,
+    Networks,
     NetworkSource,
     Permissions,
 )
@@ -34,7 +35,7 @@ MAX_PAGES = 40
 
 
 class Coinbase:
-    networks_per_currency = True
+    networks: Networks = "in_addresses"
 
     async def list_networks(self, client: Client, currency: str | None) -> list[NetworkOption]:
         """The networks of a currency are those on which the account has addresses: the venue lists no others."""

@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ class RefusedAddress:
     """An address that the venue gave and we do not hand on, and the code of the reason."""
 
     currency: str
+    network: str
     venue_network: str
     code: str
     reason: str
@@ -114,10 +115,16 @@ class ConnectionReport:
     clock_skew_ms: int | None = None
 
 
+# How a venue tells them: in one list, currency by currency, or only with the addresses of an account.
+Networks = Literal["listed", "per_currency", "in_addresses"]
+
+
 class Client(Protocol):
     """A CCXT client: its implicit methods are called by name."""
 
     id: str
+    currencies: Any
+    currencies_by_id: Any
 
     def __getattr__(self, name: str) -> Any: ...
 
@@ -128,13 +135,12 @@ class Adapter(Protocol):
     Methods raise VenueError for what the adapter itself finds, and let CCXT's errors through.
     """
 
-    # The networks can only be asked currency by currency.
-    networks_per_currency: bool
+    networks: Networks
 
     async def list_networks(self, client: Client, currency: str | None) -> list[NetworkOption]:
         """Return the venue's currencies and networks, without anything that belongs to the key's owner.
 
-        Of all currencies, whatever is asked, unless `networks_per_currency`; then without a currency only the currencies.
+        Of all currencies, whatever is asked, if they are "listed"; else without a currency only the currencies.
         """
         ...
 

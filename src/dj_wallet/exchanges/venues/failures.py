@@ -69,6 +69,7 @@ RULES: Final[tuple[tuple[Callable[[Failure], bool], type[VenueError], float | No
     (_both(_is("InvalidNonce"), _SAYS_CLOCK), errors.ClockSkew, 1),
     (_is("InvalidNonce"), errors.NonceConflict, 1),
     (_says(r"nonce: small|invalid nonce"), errors.NonceConflict, 1),
+    (_says(r"timestamp is out of range"), errors.ClockSkew, 1),
     (_is("AuthenticationError"), errors.InvalidCredentials, None),
     (
         _says(

@@ -4,13 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .answers import Row, find_text, read_dict, sort_out
-from .contract import Addresses, Client, DepositAddress, NetworkOption, NetworkSource, Permissions
+from .contract import (
+    Addresses,
+    Client,
+    DepositAddress,
+    NetworkOption,
+    Networks,
+    NetworkSource,
+    Permissions,
+)
 from .errors import NetworkMismatch, VenueNotSupported
 from .networks import find_network
 
 
 class Generic:
-    networks_per_currency = False
+    networks: Networks = "listed"
 
     async def list_networks(self, client: Client, currency: str | None) -> list[NetworkOption]:
         if not client.has.get("fetchCurrencies"):

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from .answers import Row, find_number, find_text, read_dict, read_list, read_text, sort_out
-from .contract import Addresses, Client, DepositAddress, NetworkOption, NetworkSource, Permissions
+from .contract import (
+    Addresses,
+    Client,
+    DepositAddress,
+    NetworkOption,
+    Networks,
+    NetworkSource,
+    Permissions,
+)
 from .errors import VenueApiError, VenueNotSupported
 from .failures import scrub
 from .networks import COMMON_IDS
@@ -15,7 +23,7 @@ NETWORK_IDS = {**COMMON_IDS, "ARB": "arbitrum", "OP": "optimism", "CCHAIN": "ava
 
 
 class HTX:
-    networks_per_currency = False
+    networks: Networks = "listed"
 
     async def list_networks(self, client: Client, currency: str | None) -> list[NetworkOption]:
         coins = _read(await client.spotPublicGetV2ReferenceCurrencies())
@@ -61,7 +69,9 @@ class HTX:
         keys = _read(
             await client.spotPrivateGetV2UserApiKey({"uid": uid, "accessKey": client.apiKey})
         )
-        row = next((key for key in keys if read_text(key, "accessKey") == client.apiKey), {})
+        row: dict[str, Any] = next(
+            (key for key in keys if read_text(key, "accessKey") == client.apiKey), {}
+        )
         named = tuple(sorted(filter(None, read_text(row, "permission").split(","))))
         ips = tuple(filter(None, (find_text(row, "ipAddresses") or "").split(",")))
         return Permissions(

@@ -15,6 +15,7 @@ from .contract import (
     Client,
     DepositAddress,
     NetworkOption,
+    Networks,
     NetworkSource,
     Permissions,
 )
@@ -51,7 +52,7 @@ def read_method(method: str) -> str:
 
 
 class Kraken:
-    networks_per_currency = True
+    networks: Networks = "per_currency"
 
     async def list_networks(self, client: Client, currency: str | None) -> list[NetworkOption]:
         if currency is None:

@@ -14,7 +14,15 @@ from .answers import (
     sort_out,
     verify,
 )
-from .contract import Addresses, Client, DepositAddress, NetworkOption, NetworkSource, Permissions
+from .contract import (
+    Addresses,
+    Client,
+    DepositAddress,
+    NetworkOption,
+    Networks,
+    NetworkSource,
+    Permissions,
+)
 from .networks import COMMON_IDS
 
 # `avax` may be either of Avalanche's chains here; the C-Chain is `avaxc`.
@@ -22,7 +30,7 @@ NETWORK_IDS = {**COMMON_IDS, "OP": "optimism", "ZKS20": "zksync", "MANTLE": "man
 
 
 class KuCoin:
-    networks_per_currency = False
+    networks: Networks = "listed"
 
     async def list_networks(self, client: Client, currency: str | None) -> list[NetworkOption]:
         coins = read_list(await client.publicGetCurrencies({"version": "v3"}), "data")

@@ -9,6 +9,7 @@ from .contract import (
     Client,
     DepositAddress,
     NetworkOption,
+    Networks,
     NetworkSource,
     Permissions,
 )
@@ -31,7 +32,7 @@ def _read_network(chain: str) -> str:
 
 
 class OKX:
-    networks_per_currency = False
+    networks: Networks = "listed"
 
     async def list_networks(self, client: Client, currency: str | None) -> list[NetworkOption]:
         rows = read_list(await client.privateGetAssetCurrencies(), "data")

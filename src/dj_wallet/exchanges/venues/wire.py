@@ -21,8 +21,8 @@ CCXT_LOGGERS: Final = ("ccxt", "ccxt.base.exchange", "ccxt.async_support.base.ex
 class Gate(Protocol):
     """What stands before each request of a client, and hears how it ended."""
 
-    async def wait(self, cost: float) -> None:
-        """Return when the limits allow the request.
+    async def wait(self, cost: float) -> Any:
+        """Return when the limits allow the request, with what `report` will need.
 
         :raises VenueError: they do not, or the venue is known to be down
         """
@@ -32,7 +32,11 @@ class Gate(Protocol):
         """Let the requests of one key through one after the other, nonces rising."""
         ...
 
-    async def report(self, failure: VenueError | None) -> None:
+    def milliseconds_left(self) -> int:
+        """Return how long a request may take."""
+        ...
+
+    async def report(self, ticket: Any, failure: VenueError | None) -> None:
         """Hear that the venue answered, or how it failed."""
         ...
 
@@ -63,15 +67,17 @@ class Wire:
         params, config = params or {}, config or {}
         ccxt: Any = super()
         cost = ccxt.calculate_rate_limiter_cost(api, method, path, params, config)
-        await self.gate.wait(float(cost))
+        ticket = await self.gate.wait(float(cost))
         failure: VenueError | None = None
+        client: Any = self
+        client.timeout = min(REQUEST_TIMEOUT_MS, self.gate.milliseconds_left())
         try:
             if self.venue.needs_ordered_nonces:
                 async with self.gate.in_order(self):
                     answer = await ccxt.fetch2(path, api, method, params, config)
             else:
                 answer = await ccxt.fetch2(path, api, method, params, config)
-        except _ccxt_errors() as error:
+        except ccxt_errors() as error:
             failure = self._read(error)
         except (LookupError, TypeError, ValueError):
             failure = CredentialsIncomplete(
@@ -79,7 +85,7 @@ class Wire:
                 venue=self.venue.id,
             )
         # Raised here, not above: its context would hold the signed request.
-        await self.gate.report(failure)
+        await self.gate.report(ticket, failure)
         if failure is not None:
             raise failure
         return answer
@@ -106,7 +112,7 @@ class Wire:
             return ccxt.handle_errors(
                 code, reason, url, method, headers, body, response, request_headers, request_body
             )
-        except _ccxt_errors() as error:
+        except ccxt_errors() as error:
             raise self._noted(error, code, headers) from None
         except (LookupError, TypeError, AttributeError, ValueError):
             # JSON of a shape that CCXT does not expect
@@ -120,7 +126,7 @@ class Wire:
         ccxt: Any = super()
         try:
             ccxt.handle_http_status_code(code, reason, url, method, body)
-        except _ccxt_errors() as error:
+        except ccxt_errors() as error:
             raise self._noted(error, code, self._last_headers) from None
 
     def _noted(self, error: Any, code: int, headers: Any) -> Any:
@@ -196,6 +202,15 @@ def check_credentials(venue: Venue, credentials: Credentials) -> None:
             )
 
 
+def translate(client: Any, error: BaseException) -> VenueError:
+    """Return our error for one that CCXT's own code raised outside of a request."""
+    return read_failure(
+        error,
+        venue=client.venue.id,
+        secrets=(client.apiKey or "", client.secret or "", client.password or ""),
+    )
+
+
 @cache
 def _client_class(ccxt_id: str) -> Any:
     return type(ccxt_id, (Wire, getattr(_ccxt(), ccxt_id)), {})
@@ -226,6 +241,6 @@ def _error_class(name: str) -> type[Exception]:
 
 
 @cache
-def _ccxt_errors() -> tuple[type[BaseException], ...]:
+def ccxt_errors() -> tuple[type[BaseException], ...]:
     """Return what a request raises: CCXT's errors, and those of the connection that it lets through."""
     return (_error_class("BaseError"), OSError)
