@@ -65,7 +65,13 @@ RULES: Final[tuple[tuple[Callable[[Failure], bool], type[VenueError], float | No
     ),
     (_is("AccountSuspended"), errors.AccountSuspended, None),
     (_is("PermissionDenied", "AccountNotEnabled"), errors.PermissionMissing, None),
-    (_says(r"unavailable in demo trading"), errors.PermissionMissing, None),
+    (
+        _says(
+            r"(does not|doesn't) have permission|permission denied|more permission|unavailable in demo"
+        ),
+        errors.PermissionMissing,
+        None,
+    ),
     (_both(_is("InvalidNonce"), _SAYS_CLOCK), errors.ClockSkew, 1),
     (_is("InvalidNonce"), errors.NonceConflict, 1),
     (_says(r"nonce: small|invalid nonce"), errors.NonceConflict, 1),
@@ -196,7 +202,7 @@ def _read_wait(text: str) -> float:
 
 
 _QUERY: Final = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"'<>]*")
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\u00a0-\uffff]+")
+_UNPRINTABLE: Final = re.compile(r"[^\x21-\x7e\u00a1-\uffff]+")
 _ORIGIN: Final = re.compile(r"origin_string\[[^\]]*\]?", re.IGNORECASE)
 
 
