@@ -69,7 +69,7 @@ async def _same_origin(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def _add_fault(world: World, given: dict[str, Any]) -> None:
-    """{"kind": ..., "venue": "*", "path": "", "times": null, "seconds": 1}"""
+    """{"kind": ..., "venue": "*", "path": "", "method": "", "times": null, "seconds": 1}"""
     kind, venue = given["kind"], given.get("venue") or "*"
     if kind not in FAULTS or venue not in {"*", *VENUES}:
         raise ValueError(
@@ -81,6 +81,7 @@ def _add_fault(world: World, given: dict[str, Any]) -> None:
             kind=kind,
             venue=venue,
             path=str(given.get("path") or ""),
+            method=str(given.get("method") or ""),
             times=None if times in {None, ""} else int(times),
             seconds=float(given.get("seconds") or 1),
         )

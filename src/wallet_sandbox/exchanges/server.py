@@ -77,7 +77,7 @@ async def _read(request: web.Request, venue: Venue, world: World) -> Call:
         body=(await request.read()).decode(errors="replace"),
         ip=request.remote or "",
         world=world,
-        fault=world.take_fault(venue.name, path),
+        fault=world.take_fault(venue.name, path, request.method),
     )
 
 

@@ -71,6 +71,7 @@ class Fault:
     kind: str
     venue: str = "*"
     path: str = ""
+    method: str = ""
     times: int | None = None
     seconds: float = 1
 
@@ -141,10 +142,11 @@ class World:
             )
         return given
 
-    def take_fault(self, venue: str, path: str) -> Fault | None:
+    def take_fault(self, venue: str, path: str, method: str) -> Fault | None:
         """Return the fault that this call meets, and count it."""
         for fault in self.faults:
-            if fault.venue in {"*", venue} and fault.path in path:
+            meets = fault.venue in {"*", venue} and fault.path in path
+            if meets and fault.method in {"", method}:
                 if fault.times is None:
                     return fault
                 if fault.times > 0:

@@ -59,7 +59,7 @@ FIRST_BACKOFF_SECONDS: Final = 0.2
 SKEW_WORTH_A_WARNING_MS: Final = 1_000
 
 # What the venue's or our own word says when to try again; everything else is tried again soon.
-TIMED: Final = (RateLimited, VenueMaintenance, CircuitOpen, AddressPending)
+TIMED: Final = (RateLimited, VenueMaintenance, AddressPending)
 # After these a created address may exist.
 UNCLEAR: Final = (VenueTimeout, VenueUnreachable, VenueUnavailable, VenueBadResponse)
 # What one currency meets, the others will meet too.
@@ -292,7 +292,7 @@ class Questions:
             try:
                 return await self._translated(ask)
             except VenueError as error:
-                if not error.retryable or attempt == TRIES:
+                if not error.retryable or attempt == TRIES or isinstance(error, CircuitOpen):
                     raise
                 wait = self._backoff(error, attempt)
                 if wait > seconds_left():

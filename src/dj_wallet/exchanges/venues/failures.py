@@ -14,7 +14,9 @@ from . import errors
 from .errors import VenueError
 
 MAX_MESSAGE_CHARACTERS: Final = 500
+MAX_READ_CHARACTERS: Final = 4_000
 UNSAID: Final = "***"
+_ADDRESS: Final = re.compile(r"https?://\S+")
 
 
 class Failure(NamedTuple):
@@ -46,6 +48,7 @@ def _both(*tests: Callable[[Failure], bool]) -> Callable[[Failure], bool]:
 
 
 _IS_DOWN: Final = _is("ExchangeNotAvailable")
+_IS_AWAY: Final = _has_status(502, 503, 504)
 _SAYS_CLOCK: Final = _says(r"timestamp|recv_?window|50102|400002")
 
 # (test, error, seconds after which a retry makes sense if the venue does not say)
@@ -53,6 +56,8 @@ RULES: Final[tuple[tuple[Callable[[Failure], bool], type[VenueError], float | No
     (_has_status(418, 429), errors.RateLimited, 60),
     (_is("RateLimitExceeded", "DDoSProtection"), errors.RateLimited, 60),
     (_is("OnMaintenance"), errors.VenueMaintenance, 300),
+    (_both(_IS_AWAY, _says(r"maintenance|upgrad")), errors.VenueMaintenance, 300),
+    (_IS_AWAY, errors.VenueUnavailable, 5),
     (_is("RestrictedLocation"), errors.RestrictedLocation, None),
     (_has_status(451), errors.RestrictedLocation, None),
     (
@@ -118,7 +123,11 @@ RULES: Final[tuple[tuple[Callable[[Failure], bool], type[VenueError], float | No
     (_both(_IS_DOWN, _has_status(400, 404, 405, 409, 410)), errors.VenueApiError, None),
     (_both(_IS_DOWN, _says(r"maintenance|upgrad|suspended")), errors.VenueMaintenance, 300),
     (_both(_IS_DOWN, _has_status(*range(500, 600))), errors.VenueUnavailable, 5),
-    (_has_status(*range(502, 505)), errors.VenueUnavailable, 5),
+    (
+        _both(_IS_DOWN, _has_status(200)),
+        errors.VenueUnavailable,
+        5,
+    ),  # Kraken's EService:Unavailable
     (_is("ExchangeNotAvailable", "NetworkError"), errors.VenueUnreachable, 5),
     (_is("BadResponse", "NullResponse"), errors.VenueBadResponse, 5),
     (_is("ArgumentsRequired"), errors.NetworkRequired, None),
@@ -167,13 +176,15 @@ def read_failure(
     """
     cause = error.__cause__
     kinds = {kind.__name__ for one in (error, cause) if one for kind in type(one).__mro__}
-    failure = Failure(frozenset(kinds), str(error), status)
+    text = str(error)[:MAX_READ_CHARACTERS]
+    # The address of the request is not the venue's word on it.
+    failure = Failure(frozenset(kinds), _ADDRESS.sub("", text), status)
     kind, wait = next((kind, wait) for test, kind, wait in RULES if test(failure))
     retry_after = read_retry_after(headers or {})
     return kind(
         MESSAGES[kind],
         venue=venue,
-        venue_message=scrub(failure.text, secrets),
+        venue_message=scrub(text, secrets),
         retry_after=wait if retry_after is None else retry_after,
     )
 
