@@ -242,7 +242,7 @@ def test_a_venue_is_never_asked_for_more_than_it_allows(venue):
     """Within each venue's window, a full bucket and what flows in stay below its limit."""
     allowed = {
         "binance": (60, 1_200), "coinbase": (3_600, 106_000), "kraken": (60, 45 + 60), "bitfinex": (60, 240), "htx": (2, 20),
-        "kucoin": (30, 4_000), "okx": (1, 10), "bybit": (1, 50),
+        "kucoin": (30, 2_000), "okx": (1, 10), "bybit": (1, 50),
     }  # fmt: skip
     seconds, tokens = allowed[venue.id]
     first = venue.limits[0]

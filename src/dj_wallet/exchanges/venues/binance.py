@@ -52,7 +52,6 @@ class Binance:
                 confirmations=find_number(row, "minConfirm"),
                 minimum_deposit=find_text(row, "depositDust"),
                 contract=find_text(row, "contractAddress") or "",
-                address_pattern=find_text(row, "addressRegex") or "",
             )
             for coin in coins
             for row in read_list(coin, "networkList")

@@ -51,7 +51,6 @@ class NetworkOption:
     confirmations: int | None = None
     minimum_deposit: str | None = None
     contract: str = ""
-    address_pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)
