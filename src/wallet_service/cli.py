@@ -79,6 +79,7 @@ def _welcome(plan: stack.Plan, demo: Mapping[str, Any], seconds: float) -> str:
         ("API", f"{plan.url}/"),
         ("Documentation", f"{plan.url}/api/docs/"),
         ("Admin", f"{plan.url}/admin/"),
+        ("Exchanges", f"http://127.0.0.1:{plan.ports['panel']}/ (sandbox, faults)"),
         *(("Demo login", login) for login in logins),
         ("API key", demo.get("api_key")),
     ]
@@ -98,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     up_parser = commands.add_parser(
         "up",
         help="run everything on this machine",
-        description="Run PostgreSQL, Redis, a sandbox bank, web, worker and beat until Ctrl-C. DATABASE_URL, REDIS_URL, "
+        description="Run PostgreSQL, Redis, a sandbox bank and exchanges, web, worker and beat until Ctrl-C. DATABASE_URL, REDIS_URL, "
         "BROKER_URL and BANK_URL name servers to use instead of starting one.",
     )
     up_parser.set_defaults(command=up)

@@ -184,6 +184,14 @@ BANK_TIMEOUT_SECONDS = env_int("BANK_TIMEOUT_SECONDS", 5)
 # A lost, doubled or late message loses and doubles nothing: rows are the queue, Celery is the doorbell.
 REDIS_URL = env("REDIS_URL", "redis://127.0.0.1:6379/0")
 CELERY_BROKER_URL = env("BROKER_URL", REDIS_URL)
+
+# Redis keeps the exchanges' limits for all processes; the address is the one that venues see us under.
+EXCHANGES_REDIS_URL = env("EXCHANGES_REDIS_URL", REDIS_URL)
+EXCHANGES_EGRESS = env("EXCHANGES_EGRESS", "default")
+EXCHANGES_MAX_CLIENTS = env_int("EXCHANGES_MAX_CLIENTS", 500)
+EXCHANGES_SANDBOX_ADDRESS = env("EXCHANGES_SANDBOX_ADDRESS", "")
+EXCHANGES_SANDBOX_CA_FILE = env("EXCHANGES_SANDBOX_CA_FILE", "")
+
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 # kombu looks for lost messages every interval x throttle seconds, whatever visibility_timeout says.

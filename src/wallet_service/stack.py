@@ -1,4 +1,4 @@
-"""What `wallet up` runs: PostgreSQL, Redis, the sandbox bank, web, worker and beat, and the addresses between them."""
+"""What `wallet up` runs: PostgreSQL, Redis, the sandbox bank and exchanges, web, worker and beat, and the addresses between them."""
 
 import http.client
 import json
@@ -26,7 +26,9 @@ from wallet_service.embedded import (
 from wallet_service.processes import RUN_VARIABLE
 from wallet_service.supervisor import StartFailed, Supervisor
 
-DEFAULT_PORTS = MappingProxyType({"web": 8000, "postgres": 54320, "redis": 63790, "bank": 8010})
+DEFAULT_PORTS = MappingProxyType({
+    "web": 8000, "postgres": 54320, "redis": 63790, "bank": 8010, "exchanges": 8443, "panel": 8020,
+})  # fmt: skip
 PORTS_TO_TRY = 200
 DATABASE = "wallet"
 WEB_WORKERS = 2
@@ -43,7 +45,8 @@ STATIC_PACKAGES = (
 # the user's shell changes what they do. A test compares the list with what settings.py reads.
 PASSED_ON = frozenset({
     "ALLOWED_HOSTS", "BANK_TIMEOUT_SECONDS", "CSRF_TRUSTED_ORIGINS", "DATABASE_POOL_SIZE", "LOG_LEVEL",
-    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ",
+    "EXCHANGES_EGRESS", "EXCHANGES_MAX_CLIENTS", "EXCHANGES_REDIS_URL", "EXCHANGES_SANDBOX_ADDRESS",
+    "EXCHANGES_SANDBOX_CA_FILE", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ",
 })  # fmt: skip
 PASSED_ON_PREFIX = "WALLET_"
 
@@ -153,6 +156,7 @@ def _environment(plan: Plan, data: Path, addresses: Mapping[str, str]) -> dict[s
         data / "secret_key", secrets.token_urlsafe(50)
     )
     return {
+        **_sandbox_exchanges(plan, data),
         **passed_on,
         **addresses,
         "DJANGO_SETTINGS_MODULE": os.environ.get(
@@ -164,6 +168,14 @@ def _environment(plan: Plan, data: Path, addresses: Mapping[str, str]) -> dict[s
         "WALLET_DEMO_FILE": str(data / "demo.json"),
         "WALLET_READY_FILE": str(data / "worker.ready"),
         "WALLET_URL": plan.url,
+    }
+
+
+def _sandbox_exchanges(plan: Plan, data: Path) -> dict[str, str]:
+    """Return where sandbox accounts are connected to, unless the user names another place."""
+    return {
+        "EXCHANGES_SANDBOX_ADDRESS": f"{LOOPBACK}:{plan.ports['exchanges']}",
+        "EXCHANGES_SANDBOX_CA_FILE": str(data / "exchanges" / "ca.pem"),
     }
 
 
@@ -180,6 +192,12 @@ def _programs(plan: Plan, data: Path) -> dict[str, list[str]]:
     if not plan.bank_url:
         bank = ["--port", str(plan.ports["bank"]), "--state", str(data / "bank.jsonl")]
         programs["bank"] = ["wallet_sandbox.bank", *bank]
+    ports = [
+        "--port", str(plan.ports["exchanges"]), "--panel-port", str(plan.ports["panel"]),
+    ]  # fmt: skip
+    programs["exchanges"] = [
+        "wallet_sandbox.exchanges", *ports, "--tls", str(data / "exchanges"),
+    ]  # fmt: skip
     return programs
 
 
@@ -219,7 +237,8 @@ def _load_demo(
 def _is_serving(plan: Plan) -> bool:
     """Tell whether the programs that have an address answer there."""
     bank = plan.bank_url or _answers(LOOPBACK, plan.ports["bank"])
-    return bool(bank) and _answers(plan.reachable_host, plan.ports["web"])
+    exchanges = _answers(LOOPBACK, plan.ports["panel"])
+    return bool(bank) and exchanges and _answers(plan.reachable_host, plan.ports["web"])
 
 
 def _answers(host: str, port: int) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import psutil
 
+from wallet_service import stack
 from wallet_service.embedded import free_port
 from wallet_service.processes import RUN_VARIABLE
 
@@ -22,6 +23,7 @@ PROGRAMS = {
     "worker": "wallet_service worker",
     "beat": "wallet_service beat",
     "bank": "-m wallet_sandbox.bank",
+    "exchanges": "-m wallet_sandbox.exchanges",
     "redis": "bin/redis-server",
     "postgres": "bin/postgres",
     "watchdog": "-m wallet_service.watchdog",
@@ -34,7 +36,7 @@ class WalletUp:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.output = data.with_name("output")
-        self.ports = {name: free_port() for name in ("web", "postgres", "redis", "bank")}
+        self.ports = {name: free_port() for name in stack.DEFAULT_PORTS}
         self.process: subprocess.Popen[bytes] | None = None
 
     def launch(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:

@@ -23,7 +23,7 @@ def from_settings() -> Configuration:
     """Read EXCHANGES_REDIS_URL, EXCHANGES_SANDBOX_ADDRESS, EXCHANGES_SANDBOX_CA_FILE, EXCHANGES_EGRESS and
     EXCHANGES_MAX_CLIENTS."""
     return Configuration(
-        redis_url=getattr(settings, "EXCHANGES_REDIS_URL", "redis://127.0.0.1:6379/0"),
+        redis_url=settings.EXCHANGES_REDIS_URL,
         sandbox_address=getattr(settings, "EXCHANGES_SANDBOX_ADDRESS", ""),
         sandbox_ca_file=getattr(settings, "EXCHANGES_SANDBOX_CA_FILE", ""),
         egress=getattr(settings, "EXCHANGES_EGRESS", "default"),
