@@ -22,6 +22,7 @@ from dj_wallet.exchanges.venues.errors import (
     InvalidCredentials,
     LimitsUnavailable,
     RateLimited,
+    VenueTimeout,
     VenueUnavailable,
 )
 
@@ -194,6 +195,25 @@ def test_without_redis_no_venue_is_asked():
     with pytest.raises(LimitsUnavailable) as refusal:
         run("redis://127.0.0.1:1/0", lambda c: gate(c, VENUES["okx"]).wait(1))
     assert refusal.value.retryable
+
+
+def test_without_redis_no_turn_is_taken():
+    async def act(connection: Any) -> None:
+        async with gate(connection, VENUES["kraken"]).in_order(Clock()):
+            pytest.fail("nobody knows whose turn it is")
+
+    with pytest.raises(LimitsUnavailable):
+        run("redis://127.0.0.1:1/0", act)
+
+
+def test_who_waits_too_long_for_a_turn_is_told(running_redis, limits):
+    async def act(connection: Any) -> None:
+        first, second = (gate(connection, VENUES["kraken"]) for _ in range(2))
+        async with first.in_order(Clock()), second.in_order(Clock()):
+            pytest.fail("two hold the turn")
+
+    with pytest.raises(VenueTimeout):
+        run(running_redis, act)
 
 
 class Clock:

@@ -179,37 +179,46 @@ class RedisGate:
         except RedisError:
             verdict = None
         if verdict is None:
-            raise LimitsUnavailable(
-                "The rate limits cannot be read, so the exchange is not asked.",
-                venue=self._venue.id,
-                retry_after=1,
-            )
+            raise self._unavailable()
         return verdict, wait
 
     @asynccontextmanager
     async def in_order(self, client: Any) -> AsyncIterator[None]:
-        """Hold the key's turn, in this process and in all others, with a nonce above every one used before."""
+        """Hold the key's turn, in this process and in all others, with a nonce above every one used before.
+
+        :raises VenueTimeout: others hold it for too long
+        :raises LimitsUnavailable: Redis does not answer
+        """
         patience = max(0.0, min(seconds_left(), ORDER_LEASE_SECONDS))
         lock = self._redis.lock(
             self._order, timeout=ORDER_LEASE_SECONDS, sleep=0.02, blocking_timeout=patience
         )
         async with self._turn:
-            if not await self._acquire(lock):
-                raise VenueTimeout(
-                    "Other requests with this key took too long.", venue=self._venue.id
-                )
+            last = await self._take_turn(lock)
+            client.options["lastNonce"] = max(last, client.options.get("lastNonce") or 0)
             try:
-                last = int(await self._redis.get(self._nonce) or 0)
-                client.options["lastNonce"] = max(last, client.options.get("lastNonce") or 0)
                 yield
             finally:
-                await self._release(lock, client.options.get("lastNonce") or 0)
+                await self._release(lock, client.options["lastNonce"])
 
-    async def _acquire(self, lock: Any) -> bool:
+    async def _take_turn(self, lock: Any) -> int:
+        """Return the last nonce of the key once its turn is ours."""
         try:
-            return bool(await lock.acquire())
+            if await lock.acquire():
+                return int(await self._redis.get(self._nonce) or 0)
+            is_answered = True
         except RedisError:
-            return False
+            is_answered = False
+        if is_answered:
+            raise VenueTimeout("Other requests with this key took too long.", venue=self._venue.id)
+        raise self._unavailable()
+
+    def _unavailable(self) -> LimitsUnavailable:
+        return LimitsUnavailable(
+            "The rate limits cannot be read, so the exchange is not asked.",
+            venue=self._venue.id,
+            retry_after=1,
+        )
 
     async def _release(self, lock: Any, nonce: int) -> None:
         try:
