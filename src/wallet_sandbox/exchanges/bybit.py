@@ -17,7 +17,7 @@ def _refuse(code: int, message: str, status: int = 200) -> Answer:
 
 class Bybit:
     name = "bybit"
-    hosts = frozenset({"api.bybit.com"})
+    hosts = frozenset({"api.bybit.com", "api.bybit.eu"})
     refusals = {
         "rate_limited": _refuse(10006, "Too many visits. Exceeded the API Rate Limit."),
         "maintenance": _refuse(10016, "Server error. Under maintenance.", 503),

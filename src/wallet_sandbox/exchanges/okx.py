@@ -18,7 +18,7 @@ CHAINS = {
 
 class OKX:
     name = "okx"
-    hosts = frozenset({"www.okx.com"})
+    hosts = frozenset({"www.okx.com", "eea.okx.com", "us.okx.com"})
     refusals = {
         "rate_limited": Answer(429, {"code": "50011", "msg": "Too Many Requests", "data": []}),
         "maintenance": Answer(503, {"code": "50001", "msg": "Service temporarily unavailable. Try again later", "data": []}),
@@ -40,6 +40,8 @@ class OKX:
             return key
         if call.path == "/api/v5/account/config":
             return self._permissions(key)
+        if call.path == "/api/v5/account/balance":
+            return self._ok([{"details": [], "totalEq": "0", "uTime": str(call.world.now_ms())}])
         if "read" not in key.permissions:
             return self.refusals["permission"]
         if call.path == "/api/v5/asset/currencies":
