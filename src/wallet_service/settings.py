@@ -92,6 +92,7 @@ INSTALLED_APPS = [
     "dj_wallet.identity",
     "dj_wallet.events",
     "dj_wallet.payouts",
+    "dj_wallet.exchanges",
     "dj_wallet.rest",
     "wallet_service",
 ]
@@ -181,8 +182,38 @@ UNFOLD = {
 BANK_URL = env("BANK_URL", "http://127.0.0.1:8010/")
 BANK_TIMEOUT_SECONDS = env_int("BANK_TIMEOUT_SECONDS", 5)
 
+# Exchange accounts. Their credentials are sealed by the first provider of keys and opened by any of them.
+EXCHANGES_KEY_PROVIDERS = env_list("WALLET_EXCHANGE_KEY_PROVIDERS", "environment")
+EXCHANGES_KEY_OPTIONS = {
+    name: os.environ.get(name, "")
+    for name in (
+        "WALLET_EXCHANGE_KEYS",
+        "WALLET_EXCHANGE_AWS_KEY",
+        "WALLET_EXCHANGE_AWS_REGION",
+        "WALLET_EXCHANGE_VAULT_URL",
+        "WALLET_EXCHANGE_VAULT_TOKEN",
+        "WALLET_EXCHANGE_VAULT_KEY",
+        "WALLET_EXCHANGE_PKCS11_MODULE",
+        "WALLET_EXCHANGE_PKCS11_TOKEN",
+        "WALLET_EXCHANGE_PKCS11_PIN",
+        "WALLET_EXCHANGE_PKCS11_KEY",
+    )
+}
+# Tells API keys apart and stored addresses from changed ones: a new one makes every stored address look changed.
+EXCHANGES_SECRET = env("WALLET_EXCHANGE_SECRET", SECRET_KEY)
+# refuse or warn: what happens to keys that may withdraw.
+EXCHANGES_PERMISSION_POLICY = env("WALLET_EXCHANGE_PERMISSION_POLICY", "refuse")
+EXCHANGES_SANDBOX_ADDRESS = env("WALLET_EXCHANGE_SANDBOX_ADDRESS", "")
+EXCHANGES_SANDBOX_CA_FILE = env("WALLET_EXCHANGE_SANDBOX_CA_FILE", "")
+EXCHANGES_EGRESS = env("WALLET_EXCHANGE_EGRESS", "default")
+EXCHANGES_EGRESS_IPS = env_list("WALLET_EXCHANGE_EGRESS_IPS", "")
+EXCHANGES_SYNC_EVERY_SECONDS = env_int("WALLET_EXCHANGE_SYNC_EVERY_SECONDS", 21_600)
+EXCHANGES_SYNC_BUDGET_SECONDS = env_int("WALLET_EXCHANGE_SYNC_BUDGET_SECONDS", 20)
+EXCHANGES_ADDRESS_FRESH_SECONDS = env_int("WALLET_EXCHANGE_ADDRESS_FRESH_SECONDS", 86_400)
+
 # A lost, doubled or late message loses and doubles nothing: rows are the queue, Celery is the doorbell.
 REDIS_URL = env("REDIS_URL", "redis://127.0.0.1:6379/0")
+EXCHANGES_REDIS_URL = REDIS_URL
 CELERY_BROKER_URL = env("BROKER_URL", REDIS_URL)
 
 # Redis keeps the exchanges' limits for all processes; the address is the one that venues see us under.
@@ -215,6 +246,9 @@ CELERY_BEAT_SCHEDULE = {
         "task": "dj_wallet.checkpoint_system_balances",
         "schedule": 60.0,
     },
+    "sync-exchange-accounts": {"task": "dj_wallet.exchanges.run_queued_syncs", "schedule": 10.0},
+    "check-exchange-keys": {"task": "dj_wallet.exchanges.check_credentials", "schedule": 60.0},
+    "check-address-seals": {"task": "dj_wallet.exchanges.check_seals", "schedule": 3600.0},
 }
 
 LOGGING = {
