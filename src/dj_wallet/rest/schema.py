@@ -12,6 +12,7 @@ from .schemas import ErrorBody
 REASONS: Final = {
     HTTPStatus.BAD_REQUEST: "The request cannot be read: `invalid_request`, `json_invalid`, ...",
     HTTPStatus.UNAUTHORIZED: "No API key, or one that opens nothing.",
+    HTTPStatus.FORBIDDEN: "This is not for you, or the exchange does not let the key do it.",
     HTTPStatus.NOT_FOUND: "There is no such thing, or it is not yours.",
     HTTPStatus.CONFLICT: "The idempotency key was used for something else, or the name is taken.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long.",
@@ -19,6 +20,8 @@ REASONS: Final = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "Refused by a rule: `insufficient_funds`, `wallet_frozen`, ...",
     HTTPStatus.TOO_MANY_REQUESTS: "Too many requests: wait for Retry-After seconds.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "A bug of ours.",
+    HTTPStatus.BAD_GATEWAY: "The exchange failed, or answered something that we cannot vouch for.",
+    HTTPStatus.GATEWAY_TIMEOUT: "The exchange did not answer in time.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Whether it happened is not known: repeat with the same idempotency key.",
 }
 EVERYWHERE: Final = (401, 429, 500, 503)

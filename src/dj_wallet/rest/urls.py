@@ -5,6 +5,7 @@ from typing import Any
 from django.urls import URLPattern, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from .exchanges.urls import urlpatterns as exchange_patterns
 from .health import HealthView, ReadinessView
 from .views import (
     BatchesView,
@@ -37,6 +38,7 @@ urlpatterns = [
     *either("api/v1/transfers", TransfersView, "transfers"),
     *either("api/v1/transfers/<uuid:uuid>", TransferView, "transfer"),
     *either("api/v1/batches", BatchesView, "batches"),
+    *exchange_patterns,
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
     path(

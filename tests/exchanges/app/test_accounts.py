@@ -188,10 +188,10 @@ def test_an_exchange_that_is_down_switches_nothing_off(sandbox, alice):
 
 @pytest.mark.parametrize(("days", "told"), [(20, None), (13, 14), (6, 7), (0.5, 1)])
 def test_the_end_of_a_key_is_told_once_for_each_step(sandbox, alice, days, told):
-    account = connect(alice, "bybit")
+    account = connect(alice, "kraken")
     end = timezone.now() + timedelta(days=days)
-    key = make_demo_key("bybit", "alice").key
-    sandbox.set("change", venue="bybit", key=key, valid_until=int(end.timestamp()))
+    key = make_demo_key("kraken", "alice").key
+    sandbox.set("change", venue="kraken", key=key, valid_until=int(end.timestamp()))
     for _ in range(2):
         check_account(account)
     expected = [] if told is None else [told]

@@ -57,6 +57,8 @@ logger = logging.getLogger(__name__)
 TRIES: Final = 3
 FIRST_BACKOFF_SECONDS: Final = 0.2
 SKEW_WORTH_A_WARNING_MS: Final = 1_000
+# Of many currencies, none is begun with less time than that: the breaker would take our own end for the venue's silence.
+SHORTEST_SECONDS: Final = 0.8
 
 # What the venue's or our own word says when to try again; everything else is tried again soon.
 TIMED: Final = (RateLimited, VenueMaintenance, AddressPending)
@@ -125,6 +127,8 @@ class Questions:
         async def work() -> None:
             try:
                 for currency in waiting:
+                    if seconds_left() < SHORTEST_SECONDS:
+                        raise TimeoutError
                     done.put_nowait(await self._fetch_one(currency, fatal))
             except (WaitTooLong, TimeoutError):
                 for _ in waiting:

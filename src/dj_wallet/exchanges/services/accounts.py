@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from dj_wallet.exchanges import runtime
 from dj_wallet.exchanges.credentials import make_fingerprint, open_credentials, seal_credentials
+from dj_wallet.exchanges.credentials.fingerprint import make_digest
 from dj_wallet.exchanges.errors import (
     AccountChanged,
     AccountExists,
@@ -176,7 +177,7 @@ def _take_credentials(account: ExchangeAccount, credentials: Credentials) -> lis
     finally:
         runtime.forget(str(account.pk))
     refuse_excess(account.exchange_id, report.permissions)
-    uid = report.permissions.account_uid
+    uid = _digest_uid(account, report.permissions)
     if uid and account.account_uid and uid != account.account_uid:
         raise AccountMismatch(
             "The new key opens another account of the exchange: connect it as one of its own.",
@@ -359,9 +360,16 @@ def note_report(account: ExchangeAccount, report: ConnectionReport) -> None:
         "named": list(permissions.named),
         "warnings": list(list_warnings(permissions)),
     }
-    account.account_uid = permissions.account_uid or account.account_uid
+    account.account_uid = _digest_uid(account, permissions) or account.account_uid
     account.key_expires_at = permissions.expires_at
     account.checked_at = timezone.now()
+
+
+def _digest_uid(account: ExchangeAccount, permissions: Permissions) -> str:
+    """Return what tells the exchange's account from others of it: its number there is nobody's business."""
+    if not permissions.account_uid:
+        return ""
+    return make_digest("account-uid", account.exchange_id, permissions.account_uid)
 
 
 def list_warnings(permissions: Permissions) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
 """Fetching deposit addresses and keeping them: nothing is overwritten, and what was kept is known by its seal."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from time import monotonic
+from typing import Any, Final, NamedTuple
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -19,11 +21,15 @@ from dj_wallet.exchanges.journal import NOBODY, Origin, describe_address, log_ac
 from dj_wallet.exchanges.models import AddressCreation, DepositAddress, ExchangeAccount
 from dj_wallet.exchanges.venues import contract
 from dj_wallet.exchanges.venues.contract import Addresses, AddressState
-from dj_wallet.exchanges.venues.errors import OutcomeUnknown
+from dj_wallet.exchanges.venues.errors import NetworkRequired, OutcomeUnknown
 from dj_wallet.exchanges.venues.networks import get_network, read_currency
 
 from .accounts import get_usable, note_failure
 
+# Many at once: how long together, by how many threads, and what the last of them gets at least.
+BULK_SECONDS: Final = 20.0
+BULK_THREADS: Final = 16
+SHORTEST_SECONDS: Final = 0.5
 # A complete answer that does not name an address may be an accident; two in a row are none.
 ABSENCES_TO_MISS: Final = 2
 State = DepositAddress.State
@@ -58,8 +64,7 @@ def fetch_address(
     given = {name: value for name, value in labels.items() if value is not None}
     with transaction.atomic():
         before = set(_list_kept(account, found.currency).values_list("pk", flat=True))
-        store_addresses(account, found.currency, (found,), origin=origin, revive=True)
-        address = _get_kept(account, found)
+        address = _keep(account, found, origin)
         if given:
             for name, value in given.items():
                 setattr(address, name, value)
@@ -67,32 +72,97 @@ def fetch_address(
     return address, address.pk not in before
 
 
+class Order(NamedTuple):
+    """An address that is wanted, of many."""
+
+    account: ExchangeAccount
+    currency: str
+    network: str | None
+
+
+def fetch_each(
+    orders: Sequence[Order], *, origin: Origin = NOBODY
+) -> list[DepositAddress | VenueError]:
+    """Fetch each on its own and at the same time; return its address or why there is none, in order.
+
+    The exchanges are asked by several threads, the database by this one only.
+    """
+    deadline = monotonic() + BULK_SECONDS
+    with ThreadPoolExecutor(max_workers=min(len(orders), BULK_THREADS)) as threads:
+        asked = [threads.submit(_answer, order, deadline) for order in orders]
+        answers = [one.result() for one in asked]
+    outcomes: list[DepositAddress | VenueError] = []
+    for order, answer in zip(orders, answers, strict=True):
+        try:
+            outcomes.append(_keep_answer(order, answer, origin))
+        except VenueError as error:
+            outcomes.append(error)
+    return outcomes
+
+
+def _answer(order: Order, deadline: float) -> contract.DepositAddress | VenueError:
+    """Ask the exchange, in a thread of its own."""
+    try:
+        return runtime.fetch_deposit_address(
+            get_usable(order.account),
+            currency=order.currency,
+            network=order.network,
+            timeout_seconds=max(SHORTEST_SECONDS, deadline - monotonic()),
+        )
+    except VenueError as error:
+        return error
+
+
+def _keep_answer(
+    order: Order, answer: contract.DepositAddress | VenueError, origin: Origin
+) -> DepositAddress:
+    """:raises VenueError: there is no address to keep"""
+    if isinstance(answer, VenueError):
+        note_failure(order.account, answer)
+        raise answer
+    found = _confirm(order.account, answer, order.network)
+    return _keep(order.account, found, origin)
+
+
+def _keep(
+    account: ExchangeAccount, found: contract.DepositAddress, origin: Origin
+) -> DepositAddress:
+    with transaction.atomic():
+        store_addresses(account, found.currency, (found,), origin=origin, revive=True)
+        return _get_kept(account, found)
+
+
 def create_address(
-    account: ExchangeAccount, *, currency: str, network: str, key: str, origin: Origin = NOBODY
+    account: ExchangeAccount,
+    *,
+    currency: str,
+    network: str | None,
+    key: str,
+    origin: Origin = NOBODY,
 ) -> tuple[DepositAddress, bool]:
     """Have the exchange make a new address, at most once for a key; return it and whether it was made before.
 
     Must not run inside a transaction. The key is committed before the exchange is asked.
 
+    :raises NetworkRequired: no network is named
     :raises CreationConflict: the key was used for another address
     :raises OutcomeUnknown: it may have been made; fetch the addresses to see
     :raises VenueError: the exchange refused; the key is used up
     """
-    usable, currency, network = (
-        get_usable(account),
-        read_currency(currency),
-        get_network(network).id,
-    )
-    creation = AddressCreation(
-        key=key, exchange_account=account, currency=currency, network=network
-    )
+    if not network:
+        raise NetworkRequired(
+            "Name the network of the new address.", venue=account.exchange_id, currency=currency
+        )
+    usable, currency = get_usable(account), read_currency(currency)
+    wanted = get_network(network).id
+    creation = AddressCreation(key=key, exchange_account=account, currency=currency, network=wanted)
     try:
         with transaction.atomic():
             creation.save()
     except IntegrityError:
         return _replay(creation), True
     try:
-        found = runtime.create_deposit_address(usable, currency=currency, network=network)
+        found = runtime.create_deposit_address(usable, currency=currency, network=wanted)
     except OutcomeUnknown:
         raise
     except VenueError as error:
@@ -100,8 +170,7 @@ def create_address(
         note_failure(account, error)
         raise
     with transaction.atomic():
-        store_addresses(account, currency, (found,), origin=origin, revive=True)
-        address = _get_kept(account, found)
+        address = _keep(account, found, origin)
         AddressCreation.objects.filter(pk=creation.pk).update(
             status=AddressCreation.Status.MADE, address=address
         )

@@ -22,7 +22,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from dj_wallet.exchanges import doorbell, runtime
-from dj_wallet.exchanges.errors import AddressNotConfirmed, VenueError
+from dj_wallet.exchanges.errors import AccountInactive, AddressNotConfirmed, VenueError
 from dj_wallet.exchanges.journal import describe_sync, publish
 from dj_wallet.exchanges.models import AddressSyncLog, DepositAddress, ExchangeAccount
 from dj_wallet.exchanges.runtime import Fetched
@@ -32,6 +32,7 @@ from dj_wallet.exchanges.venues.errors import (
     CurrencyNotSupported,
     DepositsDisabled,
     NetworkNotSupported,
+    VenueTimeout,
 )
 from dj_wallet.exchanges.venues.networks import read_currency
 
@@ -46,7 +47,9 @@ LEASE_SLACK: Final = timedelta(seconds=30)
 MAX_TRIES: Final = 3
 # Synchronizations that fail in a row before their owner is told.
 FAILURES_TO_TELL: Final = 3
-# Sooner is served first.
+# A request that times out so shortly before the budget's end was cut off by it.
+CUT_OFF_SECONDS: Final = 0.5
+# The larger is served first.
 BACKGROUND, ASKED, FORCED = 0, 5, 9
 # What is no failure where nobody asked for the currency by its name.
 NOTHING_THERE: Final = (
@@ -83,6 +86,28 @@ def request_sync(
     except IntegrityError:
         return _join(account, log), False
     return log, True
+
+
+def request_syncs(
+    accounts: Sequence[ExchangeAccount],
+    *,
+    currencies: Sequence[str] = (),
+    priority: int = ASKED,
+) -> tuple[list[AddressSyncLog], list[ExchangeAccount]]:
+    """Queue a synchronization of each account; return them, and the accounts of many that are switched off.
+
+    :raises AccountInactive: there is one account, and it is
+    :raises CurrencyNotSupported: no currency is written like that
+    """
+    logs, skipped = [], []
+    for account in accounts:
+        try:
+            logs.append(request_sync(account, currencies=currencies, priority=priority)[0])
+        except AccountInactive:
+            if len(accounts) == 1:
+                raise
+            skipped.append(account)
+    return logs, skipped
 
 
 def _join(account: ExchangeAccount, wanted: AddressSyncLog) -> AddressSyncLog:
@@ -147,17 +172,18 @@ class _Run:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     last_error: VenueError | None = None
     answered: bool = False
+    ends: float = 0.0
 
     def run(self) -> None:
         begin, account = monotonic(), self.log.exchange_account
+        self.ends = begin + settings.EXCHANGES_SYNC_BUDGET_SECONDS
         chosen: list[str] = []
         try:
             usable = get_usable(account)
             chosen = self._choose(usable)
             self._set(currencies_total=len(chosen), currencies=chosen)
-            budget = float(settings.EXCHANGES_SYNC_BUDGET_SECONDS)
             for fetched in runtime.fetch_many(
-                usable, chosen, budget_seconds=max(1.0, budget - (monotonic() - begin))
+                usable, chosen, budget_seconds=max(1.0, self.ends - monotonic())
             ):
                 if not self._take(fetched, usable):
                     return
@@ -186,6 +212,8 @@ class _Run:
     def _take(self, fetched: Fetched, usable: runtime.Account) -> bool:
         """Store the outcome of a currency; False if another worker has the job."""
         result: dict[str, Any]
+        if isinstance(fetched.error, VenueTimeout) and monotonic() > self.ends - CUT_OFF_SECONDS:
+            return True  # our budget ended it, not the exchange: it is left for the next time
         try:
             if fetched.error is not None:
                 raise fetched.error

@@ -1,7 +1,7 @@
 """A hardware security module by PKCS#11: an AES-256 key that cannot be taken out of it.
 
-One session of a process is logged in, and one thread at a time uses it: the login belongs to the process, and further
-sessions of the same token trip over it. Forked children make their own (see `_make_envelope`).
+One session of a process is logged in to a token, and one thread at a time uses it: the login belongs to the process, and
+further sessions of the token trip over it. Forked children make their own.
 """
 
 import os
@@ -27,6 +27,12 @@ TAG_BITS = 128
 # SoftHSM calls a wrong tag a general error.
 BROKEN = (EncryptedDataInvalid, EncryptedDataLenRange, GeneralError)
 
+_LOCK = threading.Lock()
+os.register_at_fork(
+    before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release
+)
+_SESSIONS: dict[tuple[int, str, str], Any] = {}
+
 
 class HardwareKeys:
     """A token's AES keys, known by their labels."""
@@ -35,8 +41,6 @@ class HardwareKeys:
 
     def __init__(self, module: str, token: str, pin: str, label: str) -> None:
         self._module, self._token, self._pin, self._label = module, token, pin, label
-        self._lock = threading.Lock()
-        self._session: Any = None
 
     @property
     def primary(self) -> str:
@@ -75,7 +79,7 @@ class HardwareKeys:
         :raises KeyUnavailable: the module, the token or the key cannot be had
         """
         failure: Exception
-        with self._lock:
+        with _LOCK:
             try:
                 return bytes(act(self._find(label)))
             except NoSuchKey:
@@ -83,17 +87,21 @@ class HardwareKeys:
             except BROKEN:
                 failure = SealBroken("The module refused the content.")
             except (PKCS11Error, RuntimeError) as error:
-                self._session = None  # the next call opens another
+                _SESSIONS.pop(self._place, None)  # the next call opens another
                 failure = KeyUnavailable(f"The module does not answer: {type(error).__name__}.")
         raise failure
 
     def _find(self, label: str) -> Any:
-        if self._session is None:
+        if self._place not in _SESSIONS:
             token = pkcs11.lib(self._module).get_token(token_label=self._token)
-            self._session = token.open(user_pin=self._pin)
-        return self._session.get_key(
+            _SESSIONS[self._place] = token.open(user_pin=self._pin)
+        return _SESSIONS[self._place].get_key(
             object_class=pkcs11.ObjectClass.SECRET_KEY, key_type=pkcs11.KeyType.AES, label=label
         )
+
+    @property
+    def _place(self) -> tuple[int, str, str]:
+        return os.getpid(), self._module, self._token
 
 
 def make_provider(options: dict[str, str]) -> HardwareKeys:
