@@ -190,27 +190,21 @@ BANK_TIMEOUT_SECONDS = env_int("BANK_TIMEOUT_SECONDS", 5)
 # Exchange accounts. Their credentials are sealed by the first provider of keys and opened by any of them.
 EXCHANGES_KEY_PROVIDERS = env_list("WALLET_EXCHANGE_KEY_PROVIDERS", "environment")
 EXCHANGES_KEY_OPTIONS = {
-    name: os.environ.get(name, "")
-    for name in (
-        "WALLET_EXCHANGE_KEYS",
-        "WALLET_EXCHANGE_AWS_KEY",
-        "WALLET_EXCHANGE_AWS_REGION",
-        "WALLET_EXCHANGE_VAULT_URL",
-        "WALLET_EXCHANGE_VAULT_TOKEN",
-        "WALLET_EXCHANGE_VAULT_KEY",
-        "WALLET_EXCHANGE_PKCS11_MODULE",
-        "WALLET_EXCHANGE_PKCS11_TOKEN",
-        "WALLET_EXCHANGE_PKCS11_PIN",
-        "WALLET_EXCHANGE_PKCS11_KEY",
-    )
+    "WALLET_EXCHANGE_KEYS": env("WALLET_EXCHANGE_KEYS", ""),
+    "WALLET_EXCHANGE_AWS_KEY": env("WALLET_EXCHANGE_AWS_KEY", ""),
+    "WALLET_EXCHANGE_AWS_REGION": env("WALLET_EXCHANGE_AWS_REGION", ""),
+    "WALLET_EXCHANGE_VAULT_URL": env("WALLET_EXCHANGE_VAULT_URL", ""),
+    "WALLET_EXCHANGE_VAULT_TOKEN": env("WALLET_EXCHANGE_VAULT_TOKEN", ""),
+    "WALLET_EXCHANGE_VAULT_KEY": env("WALLET_EXCHANGE_VAULT_KEY", ""),
+    "WALLET_EXCHANGE_PKCS11_MODULE": env("WALLET_EXCHANGE_PKCS11_MODULE", ""),
+    "WALLET_EXCHANGE_PKCS11_TOKEN": env("WALLET_EXCHANGE_PKCS11_TOKEN", ""),
+    "WALLET_EXCHANGE_PKCS11_PIN": env("WALLET_EXCHANGE_PKCS11_PIN", ""),
+    "WALLET_EXCHANGE_PKCS11_KEY": env("WALLET_EXCHANGE_PKCS11_KEY", ""),
 }
 # Tells API keys apart and stored addresses from changed ones: a new one makes every stored address look changed.
 EXCHANGES_SECRET = env("WALLET_EXCHANGE_SECRET", SECRET_KEY)
 # refuse or warn: what happens to keys that may withdraw.
 EXCHANGES_PERMISSION_POLICY = env("WALLET_EXCHANGE_PERMISSION_POLICY", "refuse")
-EXCHANGES_SANDBOX_ADDRESS = env("WALLET_EXCHANGE_SANDBOX_ADDRESS", "")
-EXCHANGES_SANDBOX_CA_FILE = env("WALLET_EXCHANGE_SANDBOX_CA_FILE", "")
-EXCHANGES_EGRESS = env("WALLET_EXCHANGE_EGRESS", "default")
 EXCHANGES_EGRESS_IPS = env_list("WALLET_EXCHANGE_EGRESS_IPS", "")
 EXCHANGES_SYNC_EVERY_SECONDS = env_int("WALLET_EXCHANGE_SYNC_EVERY_SECONDS", 21_600)
 EXCHANGES_SYNC_BUDGET_SECONDS = env_int("WALLET_EXCHANGE_SYNC_BUDGET_SECONDS", 20)
@@ -218,7 +212,6 @@ EXCHANGES_ADDRESS_FRESH_SECONDS = env_int("WALLET_EXCHANGE_ADDRESS_FRESH_SECONDS
 
 # A lost, doubled or late message loses and doubles nothing: rows are the queue, Celery is the doorbell.
 REDIS_URL = env("REDIS_URL", "redis://127.0.0.1:6379/0")
-EXCHANGES_REDIS_URL = REDIS_URL
 CELERY_BROKER_URL = env("BROKER_URL", REDIS_URL)
 
 # Redis keeps the exchanges' limits for all processes; the address is the one that venues see us under.

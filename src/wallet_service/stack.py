@@ -112,6 +112,7 @@ def choose_ports(
 def start(supervisor: Supervisor, plan: Plan) -> dict[str, Any]:
     """Bring everything up and return what `wallet_demo` reported once the service answers."""
     environment = _environment(plan, supervisor.data, _start_servers(supervisor, plan))
+    environment |= _prepare_exchanges(plan, supervisor.data)
     django = [sys.executable, "-m", "django"]
     supervisor.run_step(
         "migrate", [*django, "migrate", "--no-input", "--verbosity", "1"], environment
@@ -146,6 +147,27 @@ def _start_servers(supervisor: Supervisor, plan: Plan) -> dict[str, str]:
     supervisor.add_server("postgres", postgres)
     postgres.create_database(DATABASE)
     return {**addresses, "DATABASE_URL": postgres.url(DATABASE)}
+
+
+def _prepare_exchanges(plan: Plan, data: Path) -> dict[str, str]:
+    """Return the secrets of exchange accounts, made once and kept unless the user has some, and where to count."""
+    folder = make_folder(data / "exchanges", 0o700)
+    metrics = make_folder(data / "metrics", 0o700)
+    for file in metrics.glob("*.db"):  # of processes that are gone
+        file.unlink()
+    made = {
+        "WALLET_EXCHANGE_KEYS": f"first:{secrets.token_urlsafe(32)}",
+        "WALLET_EXCHANGE_SECRET": secrets.token_urlsafe(32),
+    }
+    kept = {
+        name: os.environ.get(name) or keep_secret(folder / name.lower(), value)
+        for name, value in made.items()
+    }
+    return {
+        **kept,
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+        "WALLET_EXCHANGE_PANEL_URL": f"http://{LOOPBACK}:{plan.ports['panel']}",
+    }
 
 
 def _environment(plan: Plan, data: Path, addresses: Mapping[str, str]) -> dict[str, str]:

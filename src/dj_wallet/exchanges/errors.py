@@ -6,6 +6,7 @@ VenueError (venues/errors.py)
 +-- WithdrawPermissionPresent    the key may withdraw, which ours need not
 +-- WithdrawPermissionUnknown    the exchange does not say whether the key may withdraw
 +-- AccountMismatch              the new key opens another account than the old one
++-- AccountChanged               somebody changed or removed the account meanwhile
 +-- AccountInactive              the account is switched off, or its key was found invalid
 +-- AddressTampered              the stored address is not the one that was stored: it is not shown
 +-- AddressNotConfirmed          two answers in a row named different addresses
