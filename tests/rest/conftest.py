@@ -10,7 +10,11 @@ from dj_wallet.identity.services import create_api_key
 from dj_wallet.ledger.models import Asset
 from dj_wallet.models import Transaction, Transfer, Wallet
 from dj_wallet.payouts.models import Payout
+from tests.exchanges.conftest import limits, running_redis, running_sandbox, sandbox
+from tests.exchanges.fixtures import keys
 from tests.rest.api import Api
+
+__all__ = ["keys", "limits", "running_redis", "running_sandbox", "sandbox"]
 
 
 @pytest.fixture(autouse=True)

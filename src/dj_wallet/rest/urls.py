@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from .custody.urls import urlpatterns as custody_patterns
 from .events.urls import urlpatterns as event_patterns
+from .exchanges.urls import urlpatterns as exchange_patterns
 from .health import HealthView, ReadinessView
 from .holds.urls import urlpatterns as hold_patterns
 from .routes import either
@@ -37,6 +38,7 @@ urlpatterns = [
     path("", include("dj_wallet.rest.keys.urls")),
     path("", include("dj_wallet.rest.payouts.urls")),
     *custody_patterns,
+    *exchange_patterns,
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
     path(
