@@ -20,6 +20,8 @@ from dj_wallet.custody.services.users import get_or_create_coin_wallet
 from dj_wallet.custody.services.withdrawals import request_withdrawal
 from dj_wallet.events.models import Delivery
 from dj_wallet.events.services import create_webhook, fan_out_events, publish_event
+from dj_wallet.exchanges.models import AddressSyncLog, DepositAddress, ExchangeAccount
+from dj_wallet.exchanges.services.addresses import make_seal
 from dj_wallet.identity.access import GROUPS, INTERNAL, SCOPES, find_needs
 from dj_wallet.identity.models import User
 from dj_wallet.identity.services import create_api_key
@@ -199,6 +201,45 @@ def withdrawal_of(user: User) -> Ids:
     return {"uuid": withdrawal.pk}
 
 
+def account_of(user: User) -> Ids:
+    """An account at an exchange whose credentials nobody can open."""
+    account = ExchangeAccount.objects.create(
+        user=user,
+        exchange_id="binance",
+        account_name=str(uuid4()),
+        sealed_key="none",
+        sealed_credentials="none",
+        fingerprint=uuid4().hex,
+    )
+    return {"uuid": account.pk}
+
+
+def address_of(user: User) -> Ids:
+    address = DepositAddress.objects.create(
+        user=user,
+        exchange_account_id=account_of(user)["uuid"],
+        exchange_id="binance",
+        currency="BTC",
+        network="bitcoin",
+        network_source="exchange",
+        address="1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa",
+    )
+    address.seal = make_seal(address)
+    address.save()
+    return {"uuid": address.pk}
+
+
+def sync_of(user: User) -> Ids:
+    log = AddressSyncLog.objects.create(
+        user=user, exchange_account_id=account_of(user)["uuid"], sync_type="full"
+    )
+    return {"uuid": log.pk}
+
+
+def words(**values: str) -> Callable[[User], Ids]:
+    return lambda user: values
+
+
 @pytest.fixture(autouse=True)
 def served(settings):
     """Dogecoin's test network, with a key that is nobody's."""
@@ -215,6 +256,7 @@ KEY = {"Idempotency-Key": "walk"}
 HELD = {"stranger": 404, "staff": 200}
 COINS = "api/v1/wallet/"
 USERS = f"{COINS}internal/"
+ADMIN = "api/v1/admin/wallet/"
 
 # Reading others' things: 404 for strangers, 200 for staff. Using them: 404 for both.
 ROWS = [
@@ -320,6 +362,35 @@ ROWS = [
     Row("GET", f"{COINS}internal/chains/", 200),
     # Whoever is no staff approves nothing, also through a service.
     Row("POST", f"{COINS}internal/withdrawals/<uuid:uuid>/approve/", 422, withdrawal_of),
+    Row("GET", f"{COINS}exchanges", 200),
+    # Nothing is asked of an exchange here: what a caller may is known before.
+    Row("POST", f"{COINS}exchanges", 400),
+    Row("GET", f"{COINS}exchanges/supported", 200),
+    Row("GET", f"{COINS}exchanges/<uuid:uuid>", 200, account_of, stranger=404, staff=404),
+    Row("PUT", f"{COINS}exchanges/<uuid:uuid>", 200, account_of, stranger=404, staff=404),
+    Row("DELETE", f"{COINS}exchanges/<uuid:uuid>", 204, account_of, stranger=404, staff=404),
+    Row("POST", f"{COINS}exchanges/<uuid:uuid>/test", 503, account_of, stranger=404, staff=404),
+    Row("GET", f"{COINS}exchanges/<str:exchange_id>/currencies", 200, words(exchange_id="binance")),
+    Row("GET", f"{COINS}exchanges/<str:exchange_id>/info", 200, words(exchange_id="binance")),
+    Row("GET", f"{COINS}addresses", 200),
+    Row("POST", f"{COINS}addresses", 400),
+    Row("POST", f"{COINS}addresses/sync", 202),
+    Row("GET", f"{COINS}addresses/syncs", 200),
+    Row("GET", f"{COINS}addresses/syncs/<uuid:uuid>", 200, sync_of, stranger=404, staff=404),
+    Row("POST", f"{COINS}addresses/bulk", 400),
+    Row("GET", f"{COINS}addresses/history/<uuid:uuid>", 200, address_of, stranger=404, staff=404),
+    Row("GET", f"{COINS}addresses/by-currency/<str:currency>", 200, words(currency="BTC")),
+    Row("GET", f"{COINS}addresses/<uuid:uuid>", 200, address_of, stranger=404, staff=404),
+    Row("PUT", f"{COINS}addresses/<uuid:uuid>", 200, address_of, stranger=404, staff=404),
+    Row("DELETE", f"{COINS}addresses/<uuid:uuid>", 204, address_of, stranger=404, staff=404),
+    Row("PUT", f"{COINS}addresses/<uuid:uuid>/refresh", 503, address_of, stranger=404, staff=404),
+    Row("GET", f"{COINS}addresses/<uuid:uuid>/qr", 200, address_of, stranger=404, staff=404),
+    # For staff with the scope `operations`, and for nobody else.
+    Row("GET", f"{ADMIN}exchanges", 403, staff=200),
+    Row("GET", f"{ADMIN}sync-status", 403, staff=200),
+    Row("POST", f"{ADMIN}sync/force", 403, staff=400),
+    Row("GET", f"{ADMIN}analytics", 403, staff=200),
+    Row("GET", "metrics", 200),
     Row("GET", "api/v1/holds", 200),
     Row("POST", "api/v1/holds", 201, body=hold_body, headers=KEY),
     Row("GET", "api/v1/holds/<uuid:uuid>", 200, hold_of, **HELD),

@@ -126,6 +126,7 @@ def read_days(request: Request) -> int:
 class MetricsView(ApiView):
     """What Prometheus reads."""
 
+    scope = "operations"
     internal = True
 
     @extend_schema(

@@ -1,15 +1,8 @@
 """Seed 002's paths. Words come before ids: /exchanges/supported is no account, /addresses/sync no address."""
 
-from django.urls import URLPattern, path
+from dj_wallet.rest.routes import either
 
 from . import staff_views, views
-
-
-def either(route: str, view: type, name: str) -> list[URLPattern]:
-    """Return the route and its twin with the last slash, which the schema leaves out."""
-    as_view = view.as_view  # type: ignore[attr-defined]
-    return [path(route, as_view(), name=name), path(f"{route}/", as_view(schema=None))]
-
 
 WALLET = "api/v1/wallet"
 ADMIN = "api/v1/admin/wallet"
