@@ -365,6 +365,8 @@ EXCHANGES_PERMISSION_POLICY = env("WALLET_EXCHANGE_PERMISSION_POLICY", "refuse")
 EXCHANGES_EGRESS_IPS = env_list("WALLET_EXCHANGE_EGRESS_IPS", "")
 EXCHANGES_SYNC_EVERY_SECONDS = env_int("WALLET_EXCHANGE_SYNC_EVERY_SECONDS", 21_600)
 EXCHANGES_SYNC_BUDGET_SECONDS = env_int("WALLET_EXCHANGE_SYNC_BUDGET_SECONDS", 20)
+# Fewer than there are task processes, so that payouts never wait for exchanges.
+EXCHANGES_SYNCS_AT_ONCE = env_int("WALLET_EXCHANGE_SYNCS_AT_ONCE", 1)
 EXCHANGES_ADDRESS_FRESH_SECONDS = env_int("WALLET_EXCHANGE_ADDRESS_FRESH_SECONDS", 86_400)
 
 # A lost, doubled or late message loses and doubles nothing: rows are the queue, Celery is the doorbell.

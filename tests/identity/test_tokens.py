@@ -366,7 +366,6 @@ def test_a_good_token_of_ours_is_believed(alice, pem):
         {"sub": "00000000-0000-0000-0000-000000000000"},
         {"sub": "shop"},
     ],
-    ids=str,
 )
 def test_a_token_that_says_something_wrong_is_refused(alice, pem, caplog, snapshot_wallets, claims):
     refuse(sign_own(pem, **{"sub": str(alice.pk), **claims}), caplog, snapshot_wallets)

@@ -136,6 +136,7 @@ def test_labels_change_and_what_a_payer_copies_does_not(api):
     answer = put(api, f"{ADDRESSES}/{address}", {**changes, "is_active": False})
     assert {name: answer.body[name] for name in changes} == changes
     assert not answer.body["is_active"]
+    assert put(api, f"{ADDRESSES}/{address}", {"label": None}).body["label"] is None
     for field in ("address", "tag", "network", "currency"):
         assert put(api, f"{ADDRESSES}/{address}", {field: "x"}).code == "invalid_request"
 

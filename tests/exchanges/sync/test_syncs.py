@@ -179,6 +179,16 @@ def test_the_most_urgent_runs_first(sandbox, alice, bob):
     assert run_next_sync().exchange_account_id == urgent.pk
 
 
+def test_no_more_run_than_may_and_a_dead_worker_blocks_nobody_for_long(sandbox, alice, bob):
+    first, _ = request_sync(connect(alice), currencies=["BTC"])
+    request_sync(connect(bob, person="bob"), currencies=["BTC"])
+    running = AddressSyncLog.objects.filter(pk=first.pk)
+    running.update(status="running", lease_until=timezone.now() + timedelta(minutes=1))
+    assert run_next_sync() is None
+    running.update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert run_next_sync() is not None
+
+
 def test_an_account_that_is_switched_off_is_not_synchronized(sandbox, alice):
     account = connect(alice)
     account.is_active = False

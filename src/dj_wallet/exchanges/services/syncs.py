@@ -139,6 +139,10 @@ def recover_lapsed_syncs() -> None:
 
 
 def _claim() -> AddressSyncLog | None:
+    """Take the most urgent that waits, unless as many run as may: the workers have payouts to make, too."""
+    running = AddressSyncLog.objects.filter(status=Status.RUNNING, lease_until__gte=Now())
+    if running.count() >= settings.EXCHANGES_SYNCS_AT_ONCE:
+        return None
     lease = timedelta(seconds=settings.EXCHANGES_SYNC_BUDGET_SECONDS) + LEASE_SLACK
     with transaction.atomic():
         log = (

@@ -86,12 +86,15 @@ class AddressInput(StrictSerializer):
 
 
 class AddressUpdateInput(StrictSerializer):
-    """What changes of an address: never what a payer copies."""
+    """What changes of an address: never what a payer copies. null clears a text."""
 
-    label = TextField(max_length=100, required=False)  # type: ignore[assignment]
-    description = TextField(max_length=2000, required=False)
+    label = TextField(max_length=100, required=False, allow_null=True)  # type: ignore[assignment]
+    description = TextField(max_length=2000, required=False, allow_null=True)
     is_active = FlagField(required=False)
     user_metadata = MetaField(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return {name: "" if value is None else value for name, value in attrs.items()}
 
 
 class BulkItemInput(StrictSerializer):
