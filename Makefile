@@ -18,7 +18,7 @@ run: $(VENV)/service ## run everything on this machine; Ctrl-C stops it
 
 test: $(VENV)/dev ## run the tests, on PostgreSQL and the library on SQLite too; TEST_ARGS goes to pytest
 	$(BIN)/python -m pytest $(PARALLEL) $(TEST_ARGS)
-	$(BIN)/python -m pytest $(PARALLEL) --ds=tests.settings_sqlite tests/ledger tests/library
+	$(BIN)/python -m pytest $(PARALLEL) --ds=tests.settings_sqlite tests/ledger tests/library tests/holds
 
 check: $(VENV)/dev ## format, lint, types, dependency directions, migrations, spelling
 	$(BIN)/ruff format --check .

@@ -80,6 +80,11 @@ def remember_wallet(holder: object, wallet: Any) -> None:
         holder.__dict__.setdefault(_KNOWN, {})[wallet.slug] = _copy(wallet)
 
 
+def forget_wallets(holder: object) -> None:
+    """Let the holder ask the database for its wallets again."""
+    holder.__dict__.pop(_KNOWN, None)
+
+
 def with_wallets(action: Callable[..., R], *holders: Any) -> R:
     """Call `action` with the default wallet of each holder, asking the database only for those not yet known.
 
@@ -97,7 +102,7 @@ def with_wallets(action: Callable[..., R], *holders: Any) -> R:
             )
         except AccountNotFound:
             for holder in holders:
-                holder.__dict__.pop(_KNOWN, None)
+                forget_wallets(holder)
     return action(*[holder.wallet for holder in holders])
 
 

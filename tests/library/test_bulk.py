@@ -369,5 +369,5 @@ def test_the_statements_of_payments_do_not_depend_on_their_number(rich, shop, co
     with CaptureQueriesContext(connection) as queries:
         results = pay_many([PaymentItem(one, shop) for one in buyers])
     assert {one.status for one in results} == {Status.OK}
-    # Buyers' wallets, the lock, the money, purchases, transactions, transfers, lines.
-    assert len(queries) == 7
+    # Buyers' wallets, the receiver's, the lock, the money, purchases, transactions, transfers, lines.
+    assert len(queries) == 8

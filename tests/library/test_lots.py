@@ -609,7 +609,7 @@ def test_lots_that_hold_more_than_their_wallet_are_found(alice):
 
 def test_reserved_units_that_are_not_in_the_bucket_are_found(alice):
     grant(alice, 10)
-    move(alice.wallet, 10, Bucket.AVAILABLE, Bucket.LOCKED)
+    alice.hold(10, reference_type="auction", reference_id="1")
     with undone():
         LotUse.objects.update(bucket=Bucket.PENDING.value)
         assert find_problems() == ["lots_exceed_balance"]

@@ -323,6 +323,8 @@ class Books(RuleBasedStateMachine):
     def freeze(self, place):
         self.people[place[0]].freeze_wallet(place[1])
         self.frozen.add(place)
+        self.deposit(place, Decimal(1))
+        self.withdraw(place, Decimal(1), True)
 
     @rule(place=PLACES)
     def unfreeze(self, place):
@@ -362,10 +364,11 @@ class Books(RuleBasedStateMachine):
     def let_expire(self, pk):
         past = timezone.now() - timedelta(seconds=1)
         Lot.objects.filter(pk=pk).update(expires_at=past)
-        for credits in self.credits.values():
+        for place, credits in self.credits.items():
             for credit in credits:
                 if credit.pk == pk:
                     credit.expires_at = past
+                    self.buy(place[0], [(False, 1, Decimal("0.01"), None)], False)
 
     @rule()
     def sweep(self):
@@ -491,12 +494,14 @@ class Books(RuleBasedStateMachine):
         granted=st.lists(st.integers(1, 5000), min_size=2, max_size=3),
         spent=st.fractions(0, 1),
         returned=st.fractions(0, 1),
+        is_shop=st.booleans(),
+        fee_rule=RULES,
     )
-    def buy_with_credit_and_give_some_back(self, name, granted, spent, returned):
+    def buy_with_credit_and_give_some_back(self, name, granted, spent, returned, is_shop, fee_rule):
         for cents in granted:
             self.grant(name, Decimal(cents).scaleb(-2), 1, None, False)
         price = max(1, floor(sum(granted) * spent)) * Decimal("0.01")
-        bought = self.buy(name, [(False, 1, price, None)], False)
+        bought = self.buy(name, [(is_shop, 1, price, fee_rule)], False)
         for payment in bought.values:
             self.refund(payment, returned, True)
         return bought

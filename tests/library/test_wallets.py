@@ -7,12 +7,13 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
 
+from dj_wallet.cart import Cart
 from dj_wallet.exceptions import InsufficientFunds, LedgerReadOnly, WalletException, WalletFrozen
 from dj_wallet.ledger.models import Account, Asset, Posting
 from dj_wallet.models import Transaction, Wallet
 from dj_wallet.services import WalletService
 from tests.ledger.worlds import undone
-from tests.testapp.models import Organization, Person, Project, Team
+from tests.testapp.models import Course, Organization, Person, Project, Shop, Team
 
 pytestmark = pytest.mark.django_db
 
@@ -252,6 +253,27 @@ def test_a_transfer_between_wallets_that_were_rolled_back_makes_them_anew(alice,
     alice.deposit(5)
     alice.transfer(bob, 1)
     assert (alice.balance, bob.balance) == (4, 1)
+
+
+def test_a_payment_to_a_shop_whose_wallet_was_rolled_back_makes_it_anew(alice):
+    shop = Shop.objects.create(price=5)
+    with undone():
+        alice.deposit(5)
+        alice.pay(shop)
+    alice.deposit(15)
+    alice.pay(shop)
+    assert (alice.balance, shop.balance) == (10, 5)
+
+
+def test_a_cart_for_shops_whose_wallets_were_rolled_back_makes_them_anew(alice, bob):
+    shop = Shop.objects.create(price=5)
+    alice.deposit(10)
+    with undone():
+        alice.pay(shop)
+        bob.deposit(1)
+    cart = Cart().with_item(shop).with_item(Course.objects.create(price=2), receiver=bob)
+    alice.pay_cart(cart)
+    assert (alice.balance, shop.balance, bob.balance) == (3, 5, 2)
 
 
 def test_a_wallet_that_was_deleted_while_unused_is_made_anew(alice):

@@ -85,7 +85,8 @@ class Entry(NamedTuple):
 
     `allow_overdraft` lets a source go below its limit (force_withdraw); `allow_frozen` lets money that is
     already on its way arrive at, or leave, a frozen wallet (the outcome of a payout). For wallets with lots (`lots`):
-    `restores` are the entries whose spending this gives back, `lot_id` is the one lot that this takes from, and
+    `restores` are the entries whose spending this gives back, `lot_id` is the one lot that this takes from,
+    `takes_over` is the reference of an entry before it in the same batch whose money this reserves anew, and
     `acts_as` is the kind that it is a part of, for a service of the user's that makes one entry of each side.
     """
 
@@ -101,6 +102,7 @@ class Entry(NamedTuple):
     restores: tuple[int, ...] = ()
     lot_id: int | None = None
     acts_as: Kind | None = None
+    takes_over: tuple[str, str] | None = None
 
     @property
     def purpose(self) -> Kind:

@@ -21,6 +21,9 @@ PURCHASE_KINDS: Final = frozenset(
     {"PURCHASE", "FEE_DEBIT", "BID_LOCK", "ESCROW_LOCK", "SALE_CREDIT"}
 )
 
+# How the codes of system accounts begin that stand for the world around us.
+OUTSIDE: Final = "external:"
+
 Balances = tuple[Decimal, Decimal, Decimal]
 
 
@@ -55,11 +58,23 @@ class UseState(NamedTuple):
         return EXACT.subtract(EXACT.subtract(self.amount, self.returned), self.held)
 
 
+class Freed(NamedTuple):
+    """Units that were reserved under a reference and came back to their lot: who takes the money over, takes them along."""
+
+    reference: tuple[str, str]
+    lot_id: int
+    amount: Decimal
+
+
 class Lots(NamedTuple):
-    """The lots of a wallet in the order in which they are spent, and the uses that an entry may undo, oldest first."""
+    """The lots of a wallet in the order in which they are spent, and the uses that an entry may undo, oldest first.
+
+    `freed` is what the entry before, in the same batch, brought back to `available`.
+    """
 
     lots: tuple[LotState, ...] = ()
     uses: tuple[UseState, ...] = ()
+    freed: tuple[Freed, ...] = ()
 
 
 def apply_lots(lots: Lots, entry: "Entry", account_id: int, balances: Balances) -> Lots:
@@ -81,7 +96,7 @@ def apply_lots(lots: Lots, entry: "Entry", account_id: int, balances: Balances) 
             book.pass_on(movement, stays=arrives)
         elif arrives and movement.destination_bucket == AVAILABLE:
             book.restore(movement.amount)
-    return Lots(tuple(book.lots.values()), tuple(book.uses))
+    return Lots(tuple(book.lots.values()), tuple(book.uses), tuple(book.freed))
 
 
 class _Book:
@@ -91,6 +106,8 @@ class _Book:
         self.entry = entry
         self.lots = {lot.id: lot for lot in lots.lots}
         self.uses = list(lots.uses)
+        self.freed: list[Freed] = []
+        self.freed_before = lots.freed if entry.takes_over else ()
         self.balances = list(balances)
 
     def move(self, bucket: int, change: Decimal) -> None:
@@ -105,7 +122,7 @@ class _Book:
 
     def take(self, movement: "Movement", bucket: int) -> None:
         """Take out of the lots what leaves `available`: as much as they hold, the rest is ordinary money."""
-        left = movement.amount
+        left = EXACT.subtract(movement.amount, self._take_over(movement.amount, bucket))
         for lot in [lot for lot in self.lots.values() if self._may_use(lot)]:
             left = EXACT.subtract(left, self._use(lot, left, bucket))
         if self.entry.lot_id is not None and left:
@@ -120,6 +137,15 @@ class _Book:
             )
         for lot in list(self.lots.values()):
             self._use(lot, EXACT.minus(self.room), bucket)
+
+    def _take_over(self, wanted: Decimal, bucket: int) -> Decimal:
+        """Take the units that were reserved before under the reference that this takes over, though they have expired."""
+        left = wanted
+        for freed in self.freed_before:
+            if freed.reference == self.entry.takes_over:
+                part = min(left, freed.amount)
+                left = EXACT.subtract(left, self._use(self.lots[freed.lot_id], part, bucket))
+        return EXACT.subtract(wanted, left)
 
     def _may_use(self, lot: LotState) -> bool:
         if self.entry.lot_id is not None:
@@ -166,12 +192,21 @@ class _Book:
             return ZERO
         if stays and movement.destination_bucket == AVAILABLE:
             self._put_back(at, part, held=part)
+            self.freed.append(Freed(use.reference, use.lot_id, part))
         else:
+            self._refuse_leaving(use, movement, stays=stays)
             self.uses[at] = use._replace(
                 held=EXACT.subtract(use.held, part), returned=EXACT.add(use.returned, part)
             )
             self._note(use.lot_id, part, movement.destination_bucket if stays else AVAILABLE)
         return part
+
+    def _refuse_leaving(self, use: UseState, movement: "Movement", *, stays: bool) -> None:
+        """:raises InsufficientFunds: credit that may not be withdrawn was reserved, and now it would be"""
+        leaves = isinstance(movement.destination, str) and movement.destination.startswith(OUTSIDE)
+        may_leave = self.lots[use.lot_id].is_withdrawable or self.entry.purpose in PURCHASE_KINDS
+        if leaves and not stays and not may_leave:
+            raise InsufficientFunds("What is reserved is credit that may not be withdrawn.")
 
     def restore(self, amount: Decimal) -> None:
         """Put units that earlier entries spent back into their lots, the last ones first."""

@@ -561,8 +561,11 @@ def _move_to_escrow(hold: Hold, order: Order, keep_remainder: bool, using: str) 
     buyer, uuid = order.buyer, uuid7()
     rest = ZERO if keep_remainder else EXACT.subtract(hold.remaining, order.amount)
     unlock = _build_unlock(hold, order, order.amount, f"escrow:{uuid}:convert")
-    # What was just unlocked is there, even if the wallet was overdrawn meanwhile.
-    entries = [unlock, _build_lock(order)._replace(allow_overdraft=True)]
+    # What was just unlocked is there, even if the wallet was overdrawn meanwhile; and no limit has anything to add.
+    lock = _build_lock(order)._replace(
+        allow_overdraft=True, takes_over=(hold.reference_type, hold.reference_id)
+    )
+    entries = [unlock, lock]
     if rest:
         entries.insert(0, _build_unlock(hold, order, rest, f"escrow:{uuid}:remainder"))
     posted = _post_all(entries, [buyer], using)

@@ -7,16 +7,18 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 from dj_wallet.abstract_models import DEFAULT_SLUG, AbstractWallet
-from dj_wallet.holders import with_wallets
+from dj_wallet.holders import forget_wallets, with_wallets
 from dj_wallet.utils import get_wallet_model
 
 
 def find_wallets(things: Sequence[Any]) -> list[Any]:
     """Return the wallet of each: itself, or the holder's default one, created if necessary. One object for each wallet.
 
-    One query for the holders of a model whose wallets are not yet known, and one more for a holder without any.
+    One query for the holders of a model, and one more for a holder without any wallet.
     """
     holders = {id(one): one for one in things if not isinstance(one, AbstractWallet)}
+    for holder in holders.values():
+        forget_wallets(holder)  # what it remembers may have been rolled back since
     default = find_default_wallets(list(holders.values()))
     same: dict[Any, Any] = {}
     wallets = []

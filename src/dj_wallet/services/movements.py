@@ -672,16 +672,19 @@ def _take_over(record: models.Model, made: Mapping[int, Transaction]) -> None:
             setattr(record, field.name, made.get(id(related), related))
 
 
-def lock_wallets(wallets: Sequence[AbstractWallet], using: str) -> None:
-    """Lock these wallets until the transaction ends, in the order in which every movement locks them."""
+def lock_wallets(wallets: Sequence[AbstractWallet], using: str) -> set[int]:
+    """Lock these wallets until the transaction ends, in the order in which every movement locks them.
+
+    Returns the keys of those that exist.
+    """
     start_writing(using)
     pks = {wallet.pk for wallet in wallets}
     if connections[using].vendor == "postgresql":
         with connections[using].cursor() as cursor:
             cursor.execute(LOCK_ACCOUNTS, [list(pks)])
-        return
+            return {pk for (pk,) in cursor.fetchall()}
     accounts = Account.objects.using(using).filter(pk__in=pks).order_by("pk")
-    list(accounts.select_for_update(no_key=True).values_list("pk", flat=True))
+    return set(accounts.select_for_update(no_key=True).values_list("pk", flat=True))
 
 
 def _find_replayed(requests: Sequence[Request], using: str) -> list[Record | WalletException]:

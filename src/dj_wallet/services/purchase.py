@@ -11,7 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, models
 from dj_wallet.abstract_models import DEFAULT_SLUG, AbstractTransfer, AbstractWallet
 from dj_wallet.cart import Cart, Item
 from dj_wallet.exceptions import ProductNotAvailable
-from dj_wallet.holders import with_wallets
+from dj_wallet.holders import forget_wallets, with_wallets
 from dj_wallet.ledger.engine import Entry, Kind, Movement
 from dj_wallet.ledger.errors import MovementInvalid, PriceChanged, TransactionAlreadyProcessed
 from dj_wallet.ledger.money import ZERO
@@ -256,8 +256,7 @@ def _buy(order: Order, *, sender: type) -> Purchase:
     using = find_alias_of(order.wallet)
 
     def buy() -> Purchase:
-        receivers = _find_receivers(order)
-        lock_wallets([order.wallet, *(wallet for wallet in receivers if wallet)], using)
+        receivers = _lock_sides(order, using)
         if found := _find_replayed(order, using):
             return found
         _take_stock(order)
@@ -315,18 +314,37 @@ def _ask(product: Any, method: str, *arguments: Any, default: Any) -> Any:
 # Receivers
 
 
+def _lock_sides(order: Order, using: str) -> list[Wallet | None]:
+    """Lock the wallet that pays and those that get the money; return the latter.
+
+    What a holder remembers may have been rolled back since: a receiver's wallet that is not there is asked for again.
+    """
+    receivers = _find_receivers(order)
+    locked = lock_wallets([order.wallet, *(wallet for wallet in receivers if wallet)], using)
+    if all(wallet is None or wallet.pk in locked for wallet in receivers):
+        return receivers
+    for holder in _pick_holders([find_receiver(item) for item in order.cart.items]):
+        forget_wallets(holder)
+    receivers = _find_receivers(order)
+    lock_wallets([order.wallet, *(wallet for wallet in receivers if wallet)], using)
+    return receivers
+
+
+def _pick_holders(given: Sequence[Any]) -> list[models.Model]:
+    """Return the receivers that are holders and not wallets."""
+    return [
+        one
+        for one in given
+        if isinstance(one, models.Model) and not isinstance(one, AbstractWallet)
+    ]
+
+
 def _find_receivers(order: Order) -> list[Wallet | None]:
     """Return the wallet that gets the money of each item, None for our own sales. One object for each wallet."""
     if order.is_free:
         return [None] * len(order.cart.items)
     given = [find_receiver(item) for item in order.cart.items]
-    default = find_default_wallets(
-        [
-            one
-            for one in given
-            if isinstance(one, models.Model) and not isinstance(one, AbstractWallet)
-        ]
-    )
+    default = find_default_wallets(_pick_holders(given))
     same: dict[Any, Any] = {order.wallet.pk: order.wallet}
     receivers: list[Wallet | None] = []
     for one in given:
