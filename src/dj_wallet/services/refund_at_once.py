@@ -4,17 +4,16 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from django.contrib.contenttypes.models import ContentType
 from django.db import connections
 from django.utils import timezone
 
 from dj_wallet.ledger.errors import AmountInvalid
 from dj_wallet.ledger.money import parse_amount, trim
-from dj_wallet.ledger.records import build_record, is_plain_save_needed
-from dj_wallet.models import Transaction, Transfer, Wallet
-from dj_wallet.utils import get_transaction_model, get_wallet_model, get_wallet_service
+from dj_wallet.models import Transfer
+from dj_wallet.utils import get_wallet_service
 
-from .movements import is_anybody_asked, is_anybody_told, is_customised
+from .at_once import is_plain, make_transaction, make_transfer, mark_written
+from .movements import is_customised
 
 REFUND_TRANSFER: Final = (
     "SELECT * FROM dj_wallet_refund_transfer(%s::bigint, %s::uuid, %s::numeric, %s, %s::integer,"
@@ -24,7 +23,7 @@ REFUND_TRANSFER: Final = (
 
 def refund_at_once(
     transfer: Transfer,
-    metas: Mapping[str, Any],
+    metas: Mapping[str, dict[str, Any]],
     *,
     amount: Any,
     sender: type,
@@ -36,21 +35,23 @@ def refund_at_once(
 
     :param metas: what the withdrawal and the deposit say
     """
-    if type(transfer) is not Transfer or not _is_plain(sender, using):
+    if (
+        type(transfer) is not Transfer
+        or not is_plain(sender, using)
+        or is_customised(get_wallet_service(), "deposit", "withdraw")
+    ):
         return None
     try:
         given = None if amount is None else parse_amount(amount)
     except AmountInvalid:
         return None
     now = timezone.now()
-    wallet_type = ContentType.objects.get_for_model(Wallet).pk
-    withdraw, deposit = (
-        _build_transaction(type_, metas[type_], wallet_type)
-        for type_ in (Transaction.TYPE_WITHDRAW, Transaction.TYPE_DEPOSIT)
-    )
-    refund = _build_refund(transfer, withdraw, deposit, wallet_type)
+    withdraw = make_transaction("withdraw", None, None, metas["withdraw"])
+    deposit = make_transaction("deposit", None, None, metas["deposit"])
+    refund = make_transfer(withdraw, deposit, Transfer.STATUS_REFUND)
+    refund.refund_of_id = transfer.pk
     parameters = (
-        *(transfer.pk, transfer.uuid, given, now, wallet_type),
+        *(transfer.pk, transfer.uuid, given, now, withdraw.payable_type_id),
         *(withdraw.uuid, json.dumps(withdraw.meta), deposit.uuid, json.dumps(deposit.meta)),
         refund.uuid,
     )
@@ -59,48 +60,10 @@ def refund_at_once(
         entry_id, moved, payer, receiver, *keys = cursor.fetchone()
     if entry_id is None:
         return None
-    for record, wallet in ((withdraw, receiver), (deposit, payer)):
-        record.__dict__.update(wallet_id=wallet, payable_id=wallet, amount=trim(moved))
-    refund.__dict__.update(from_id=receiver, to_id=payer, withdraw_id=keys[0], deposit_id=keys[1])
+    moved = trim(moved)
+    withdraw.__dict__.update(wallet_id=receiver, payable_id=receiver, amount=moved)
+    deposit.__dict__.update(wallet_id=payer, payable_id=payer, amount=moved)
+    refund.__dict__.update(from_id=receiver, to_id=payer)
     for record, key in zip((withdraw, deposit, refund), keys, strict=True):
-        record.__dict__.update(id=key, entry_id=entry_id, created_at=now, updated_at=now)
-        record._state.adding = False
-        record._state.db = using
+        mark_written(record, key, entry_id, now, using)
     return refund
-
-
-def _is_plain(sender: type, using: str) -> bool:
-    """Tell whether the models are ours and nobody wants to see, or to decide on, what is written."""
-    return (
-        connections[using].vendor == "postgresql"
-        and get_transaction_model() is Transaction
-        and get_wallet_model() is Wallet
-        and not is_plain_save_needed(Transaction)
-        and not is_plain_save_needed(Transfer)
-        and not is_anybody_asked(sender)
-        and not is_anybody_told(sender)
-        and not is_customised(get_wallet_service(), "deposit", "withdraw")
-    )
-
-
-def _build_transaction(type_: str, meta: Mapping[str, Any], wallet_type: int) -> Transaction:
-    record = build_record(
-        Transaction, {"type": type_, "meta": dict(meta), "payable_type_id": wallet_type}, {}
-    )
-    record.remember_status()
-    return record
-
-
-def _build_refund(
-    transfer: Transfer, withdraw: Transaction, deposit: Transaction, wallet_type: int
-) -> Transfer:
-    return build_record(
-        Transfer,
-        {
-            "from_type_id": wallet_type,
-            "to_type_id": wallet_type,
-            "status": Transfer.STATUS_REFUND,
-            "refund_of_id": transfer.pk,
-        },
-        {"withdraw": withdraw, "deposit": deposit},
-    )

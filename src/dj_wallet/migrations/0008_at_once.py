@@ -1,4 +1,4 @@
-"""Refunds of plain transfers lock, move the money and write their records in one statement."""
+"""Payments for one product and refunds of plain transfers move the money and write their records in one statement."""
 
 from django.db import migrations
 
@@ -11,4 +11,5 @@ class Migration(migrations.Migration):
         InstallSQL(
             ["postgresql"], ["refund_transfer"], "drop function if exists dj_wallet_refund_transfer"
         ),
+        InstallSQL(["postgresql"], ["pay"], "drop function if exists dj_wallet_pay"),
     ]
