@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,6 +96,9 @@ class Server:
             "BENCH_APPS": system.apps,
             "BENCH_POSTMASTER_PID": str(self.postmaster_pid),
         }
+        if system.python != Path(sys.executable):
+            # It may name our sources, whose dj_wallet would hide that of the peers' environment.
+            environment.pop("PYTHONPATH", None)
         finished = subprocess.run(
             [system.python, "-m", module, *arguments],
             env=environment,

@@ -126,7 +126,7 @@ def price_line(
     count = Decimal(quantity)
     price = _WIDE.multiply(_WIDE.subtract(unit, off), count)
     rule = fee or Fee()
-    charged = rule.compute(price, decimal_places)
+    charged = to_scale(ZERO, decimal_places) if fee is None else rule.compute(price, decimal_places)
     is_on_top = rule.payer == BUYER
     if not is_on_top and charged > price:
         raise AmountInvalid(f"The fee {charged} is above the price {price}.")

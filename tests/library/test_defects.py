@@ -402,9 +402,9 @@ def test_26_a_verb_takes_few_statements(django_assert_max_num_queries):
     for most, call in (
         (3, lambda: alice.deposit(1)),
         (3, lambda: alice.transfer(bob, 1)),
-        (8, lambda: TransferService.refund(transfer)),
+        (3, lambda: TransferService.refund(transfer)),
         (9, lambda: ExchangeService.exchange(alice, "default", "eur", 1)),
-        (8, lambda: alice.pay(shop)),
+        (4, lambda: alice.pay(shop)),
     ):
         with django_assert_max_num_queries(most):
             call()

@@ -235,18 +235,21 @@ def test_a_cart_of_fifty_items_takes_fifteen_statements_at_most():
 
 @pytest.mark.postgres
 @pytest.mark.django_db
-@pytest.mark.parametrize(("verb", "statements"), [("deposit", 1), ("transfer", 1), ("pay", 6)])
+@pytest.mark.parametrize(
+    ("verb", "statements"), [("deposit", 1), ("transfer", 1), ("refund", 1), ("pay", 2)]
+)
 def test_statements_of_a_verb_inside_a_transaction(
     alice, bob, django_assert_num_queries, verb, statements
 ):
     shop = Shop.objects.create(price=1)
     alice.deposit(100)
-    alice.transfer(bob, 1)
+    transfer = alice.transfer(bob, 1)
     alice.pay(shop)
     calls = {
         "deposit": lambda: alice.deposit(1),
         "transfer": lambda: alice.transfer(bob, 1),
-        # the lock, the money, purchase, transactions, transfer, line
+        "refund": lambda: TransferService.refund(transfer),
+        # the lock, then the money with all records
         "pay": lambda: alice.pay(shop),
     }
     with django_assert_num_queries(statements):

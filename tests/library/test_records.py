@@ -1,9 +1,13 @@
 """What a movement writes beside its posting, on the fast path and on the way that works for any model."""
 
 import pytest
+from django.db import transaction
 from django.db.models.signals import post_save
 
-from dj_wallet.models import Transaction, Transfer
+from dj_wallet.models import Posting, Purchase, PurchaseLine, Transaction, Transfer
+from dj_wallet.services import TransferService
+from dj_wallet.signals import balance_changed
+from tests.testapp.models import Course, Shop
 
 pytestmark = pytest.mark.django_db
 
@@ -48,10 +52,73 @@ def test_both_ways_write_the_same_rows(alice, bob):
     assert slow == fast
 
 
+def sell(alice, bob):
+    """Pay, with a receiver and without, give away, and give a transfer back in two parts; return what was written."""
+    alice.deposit(100)
+    shop, course = Shop.objects.create(price=3), Course.objects.create(price=2)
+    transfer = alice.transfer(bob, 5)
+    last = Posting.objects.latest("pk").pk
+    made = [
+        alice.pay(shop, 2, meta={"order": 7}),
+        alice.pay(course),
+        alice.gift(bob, shop),
+        TransferService.refund(transfer, amount=2, reason="half"),
+        TransferService.refund(transfer),
+    ]
+    of_these = {"purchase_id", "payment_id", "transfer_id", "refund_of_id"}
+    keys = of_these | {"wallet_id", "payable_id", "from_id", "to_id", "product_id", "name"}
+    rows = [
+        {name: value for name, value in row.items() if name not in keys | {"fingerprint", "meta"}}
+        for model in (Purchase, PurchaseLine, Transaction, Transfer)
+        for row in list_rows(model)
+    ]
+    postings = Posting.objects.filter(pk__gt=last).order_by("pk")
+    rows += postings.values("kind", "amount", "reference_type", "source_account__code")
+    return made, rows
+
+
+def test_a_sale_and_a_refund_write_the_same_both_ways(alice, bob):
+    def see(**kwargs):
+        """Somebody who is told: the short way is not taken."""
+
+    try:
+        with transaction.atomic():
+            _, short = sell(alice, bob)
+            raise Undone
+    except Undone:
+        pass
+    balance_changed.connect(see)
+    try:
+        _, careful = sell(alice, bob)
+    finally:
+        balance_changed.disconnect(see)
+    assert short == careful
+
+
+def test_what_a_sale_and_a_refund_return_is_what_is_stored(alice, bob):
+    made, _ = sell(alice, bob)
+    records = [*made, *(one.purchase for one in made[:3])]
+    records += [line for one in made[:3] for line in one.purchase.bought]
+    records += [
+        leg for one in made if isinstance(one, Transfer) for leg in (one.withdraw, one.deposit)
+    ]
+    assert_stored(records)
+    assert made[3].refund_of.pk == made[4].refund_of_id
+    assert made[4].deposit.wallet == alice.wallet
+
+
 def test_what_is_returned_is_what_is_stored(alice, bob):
     alice.deposit(10)
     transfer = alice.transfer(bob, 3)
-    for record in (transfer, transfer.withdraw, transfer.deposit):
+    assert_stored([transfer, transfer.withdraw, transfer.deposit])
+
+
+class Undone(Exception):
+    """Ends a transaction that shall leave nothing."""
+
+
+def assert_stored(records):
+    for record in records:
         stored = type(record).objects.get(pk=record.pk)
         for field in record._meta.concrete_fields:
             assert getattr(record, field.attname) == getattr(stored, field.attname), field

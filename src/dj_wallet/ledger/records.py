@@ -148,8 +148,8 @@ def build_record(model: type[M], values: Mapping[str, Any], related: Mapping[str
     """
     if (
         model.__init__ is not models.Model.__init__
-        or pre_init.has_listeners(model)
-        or post_init.has_listeners(model)
+        or (pre_init.receivers and pre_init.has_listeners(model))
+        or (post_init.receivers and post_init.has_listeners(model))
     ):
         return model(**values, **related)
     record = model.__new__(model)
@@ -181,6 +181,11 @@ def _list_defaults(
         str(field.attname): field.get_default() for field in fields if field.attname not in names
     }
     return fixed, made
+
+
+def list_fixed_defaults(model: type[models.Model]) -> Mapping[str, Any]:
+    """Return the values by attribute name that every new instance starts with, but for those that a function makes."""
+    return _list_defaults(model)[0]
 
 
 def insert_records(records: Sequence[models.Model], using: str) -> None:
@@ -273,9 +278,11 @@ def is_plain_save_needed(model: type[models.Model]) -> bool:
 
 def _refresh_keys(record: models.Model, relations: "Sequence[models.ForeignKey[Any, Any]]") -> None:
     """Copy the keys of related records that were inserted meanwhile."""
+    related, values = record._state.fields_cache, record.__dict__
     for field in relations:
-        if field.is_cached(record):
-            setattr(record, field.name, field.get_cached_value(record))
+        other = related.get(field.name)
+        if other is not None:
+            values[field.attname] = getattr(other, field.target_field.attname)
 
 
 def _mark_saved(

@@ -33,6 +33,7 @@ from dj_wallet.utils import (
     get_wallet_service,
 )
 
+from .at_once import TOLD, TOLD_LATER, has_receivers, is_plain, move_at_once
 from .recorded import find_pending_keys, post_recorded
 
 OUTSIDE: Final = "external:cash"
@@ -47,13 +48,6 @@ LOCK_ACCOUNTS: Final = (
 _counterpart: ContextVar[tuple[int, str] | None] = ContextVar("counterpart", default=None)
 # The entry that the next movement of a wallet is a part of.
 _whole: ContextVar[tuple[int, Entry] | None] = ContextVar("whole", default=None)
-
-_TOLD: Final = (signals.balance_changed, signals.transaction_created, signals.transfer_completed)
-_TOLD_LATER: Final = (
-    signals.balance_changed_committed,
-    signals.transaction_created_committed,
-    signals.transfer_completed_committed,
-)
 
 Record = Transaction | Transfer
 R = TypeVar("R")
@@ -104,16 +98,56 @@ def move(request: Request, *, sender: type) -> Record:
     :raises WalletException: refused, nothing moved
     """
     using = find_alias([request])
+    is_short = _is_short(request, sender, using)
+    if is_short:
+        amount = parse_amount(request.amount, request.wallets[0].decimal_places)
+        made = run_undoing(
+            lambda: _move_at_once(request, amount, using), sender=sender, using=using
+        )
+        if made is not None:
+            return made
     entry = _build_entry(request)
     if isinstance(entry, WalletException):
         raise entry
     send_pre_signals(request, entry.movements[0].amount, sender)
     try:
         return run_undoing(
-            lambda: _move_one(request, entry, sender, using), sender=sender, using=using
+            lambda: _move_one(request, entry, sender, using, is_tried=is_short),
+            sender=sender,
+            using=using,
         )
     except WalletFrozen as refusal:
         raise name_frozen(request.wallets, using) or refusal from None
+
+
+def _is_short(request: Request, sender: type, using: str) -> bool:
+    """Tell whether one statement may do it all: no key, no lots of another entry, nobody who has a say or is told."""
+    places = _get_place(request.source), _get_place(request.destination)
+    return (
+        request.idempotency_key is None
+        and _whole.get() is None
+        and places[0] != places[1]
+        and None not in places
+        and all(
+            type(side) is Wallet or side == OUTSIDE
+            for side in (request.source, request.destination)
+        )
+        and is_plain(sender, using)
+    )
+
+
+def _move_at_once(request: Request, amount: Decimal, using: str) -> Record | None:
+    meta = request.meta or {}
+    return move_at_once(
+        request.kind,
+        request.source,
+        request.destination,
+        amount,
+        ({**meta, **request.source_meta}, {**meta, **request.destination_meta}),
+        transfer_status=request.transfer_status,
+        allow_overdraft=request.allow_overdraft,
+        using=using,
+    )
 
 
 def run_with_keys(work: Callable[[], R], *, using: str, is_keyed: bool = True) -> R:
@@ -135,7 +169,9 @@ def run_with_keys(work: Callable[[], R], *, using: str, is_keyed: bool = True) -
         return run_in_transaction(work, using=using)
 
 
-def _move_one(request: Request, entry: Entry, sender: type, using: str) -> Record:
+def _move_one(
+    request: Request, entry: Entry, sender: type, using: str, *, is_tried: bool
+) -> Record:
     moved = _build_records(request, entry)
     records = [*moved.transactions, moved.transfer] if moved.transfer else moved.transactions
 
@@ -143,7 +179,7 @@ def _move_one(request: Request, entry: Entry, sender: type, using: str) -> Recor
         refuse_pending_keys([entry], using)
         return post_with_records(entry, records, using=using)
 
-    posted = post_recorded(entry, records, using=using)
+    posted = None if is_tried else post_recorded(entry, records, using=using)
     if posted is None:
         is_keyed = entry.idempotency_key is not None
         posted = run_with_keys(post_carefully, using=using, is_keyed=is_keyed)
@@ -218,12 +254,12 @@ def run_undoing(work: Callable[[], R], *, sender: type, using: str, always: bool
 
 
 def _has_listeners(sender: type) -> bool:
-    return any(signal.has_listeners(sender) for signal in _TOLD)
+    return any(has_receivers(signal, sender) for signal in TOLD)
 
 
 def is_anybody_told(sender: type) -> bool:
     """Tell whether the signals of a movement that was made have a receiver, now or after the commit."""
-    return _has_listeners(sender) or any(signal.has_listeners(sender) for signal in _TOLD_LATER)
+    return _has_listeners(sender) or any(has_receivers(signal, sender) for signal in TOLD_LATER)
 
 
 def is_anybody_asked(sender: type) -> bool:
@@ -357,8 +393,7 @@ def _move_many(
     _insert_records(list(moved.values()), using)
     is_heard = is_anybody_told(sender)
     for at, one in moved.items():
-        for wallet in one.request.wallets:
-            update_balances(wallet, one.entry, places[at])
+        update_all_balances(one.request.wallets, one.entry, places[at])
         if is_heard:
             _announce(one, sender, using)
     records: dict[int, Record | WalletException] = {at: one.record for at, one in moved.items()}
@@ -443,7 +478,10 @@ def build_transaction(
         },
         {"wallet": wallet},
     )
-    record.remember_status()
+    if type(record) is Transaction:
+        record._known_status = (status, record.confirmed)
+    else:
+        record.remember_status()
     return record
 
 
@@ -573,11 +611,11 @@ def post_records(
         raise name_frozen(list(wallets.values()), using) or refusal from None
     if posted.replayed:
         raise refuse_other_use(entry.idempotency_key)
-    for wallet in wallets.values():
-        update_balances(wallet, entry, posted)
-    for transaction in transactions:
-        announce_transaction(transaction, sender, using)
-    _announce_transfers(transfers, sender, using)
+    update_all_balances(list(wallets.values()), entry, posted)
+    if is_anybody_told(sender):
+        for transaction in transactions:
+            announce_transaction(transaction, sender, using)
+        _announce_transfers(transfers, sender, using)
 
 
 def get_wallet(transaction: Transaction) -> Wallet:
@@ -717,12 +755,22 @@ def refuse_other_use(idempotency_key: str | None) -> IdempotencyConflict:
 
 def update_balances(wallet: AbstractWallet, entry: Entry, posted: Posted) -> None:
     """Show the new balances on the wallet object that the caller holds."""
+    update_all_balances([wallet], entry, posted)
+
+
+def update_all_balances(wallets: Sequence[AbstractWallet], entry: Entry, posted: Posted) -> None:
+    """Show the new balances on the wallet objects, in one walk through the entry."""
+    by_key: dict[int | str, list[AbstractWallet]] = {}
+    for wallet in wallets:
+        by_key.setdefault(wallet.pk, []).append(wallet)
     for movement, (source_after, destination_after) in zip(
         entry.movements, posted.balances, strict=True
     ):
-        if movement.source == wallet.pk and source_after is not None:
-            setattr(wallet, BALANCE_COLUMNS[movement.source_bucket], trim(source_after))
-            wallet.version += 1
-        if movement.destination == wallet.pk and destination_after is not None:
-            setattr(wallet, BALANCE_COLUMNS[movement.destination_bucket], trim(destination_after))
-            wallet.version += 1
+        for place, bucket, balance in (
+            (movement.source, movement.source_bucket, source_after),
+            (movement.destination, movement.destination_bucket, destination_after),
+        ):
+            if balance is not None:
+                for wallet in by_key.get(place, ()):
+                    setattr(wallet, BALANCE_COLUMNS[bucket], trim(balance))
+                    wallet.version += 1

@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from itertools import compress
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
+from django.contrib.contenttypes.models import ContentType
 from django.db import DEFAULT_DB_ALIAS, models
 
 from dj_wallet.abstract_models import DEFAULT_SLUG, AbstractTransfer, AbstractWallet
@@ -16,7 +17,7 @@ from dj_wallet.ledger.engine import Entry, Kind, Movement
 from dj_wallet.ledger.errors import MovementInvalid, PriceChanged, TransactionAlreadyProcessed
 from dj_wallet.ledger.money import ZERO
 from dj_wallet.ledger.post import start_writing
-from dj_wallet.ledger.records import insert_in_order
+from dj_wallet.ledger.records import build_record, insert_in_order
 from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.pricing import Line, Quote, price_line
 from dj_wallet.utils import get_transfer_service
@@ -34,6 +35,7 @@ from .movements import (
     refuse_other_use,
     run_undoing,
 )
+from .pay_at_once import pay_at_once
 from .refunds import FEES, SALES, lock_payments, refund_line
 
 MAX_NAME_LENGTH: Final = 255
@@ -371,8 +373,11 @@ def find_receiver(item: Item) -> Any:
 def _write(
     order: Order, prices: Quote, receivers: Sequence[Wallet | None], sender: type, using: str
 ) -> Purchase:
-    purchase, rows, transactions, transfers, entry = plan_purchase(order, prices, receivers)
-    if entry is not None:
+    written = plan_purchase(order, prices, receivers)
+    purchase, rows, transactions, transfers, entry = written
+    if entry is None:
+        insert_in_order([purchase, *rows], using)
+    elif not _pay_at_once(written, sender, using):
         post_records(
             entry,
             transactions,
@@ -382,10 +387,28 @@ def _write(
             sender=sender,
             using=using,
         )
-    else:
-        insert_in_order([purchase, *rows], using)
     purchase.bought = rows
     return purchase
+
+
+def _pay_at_once(written: Written, sender: type, using: str) -> bool:
+    """Write a purchase of one product without a fee and a key in one statement; False if it is more than that."""
+    purchase, rows, transactions, transfers, _ = written
+    if len(rows) > 1 or len(transactions) > 2 or purchase.idempotency_key is not None:
+        return False
+    withdraw = transactions[0]
+    deposit = transactions[1] if len(transactions) > 1 else None
+    transfer = transfers[0] if transfers else None
+    return (deposit is None) == (transfer is None) and pay_at_once(
+        purchase,
+        rows[0],
+        withdraw,
+        deposit,
+        transfer,
+        receiver_code=SALES,
+        sender=sender,
+        using=using,
+    )
 
 
 def plan_purchase(order: Order, prices: Quote, receivers: Sequence[Wallet | None]) -> Written:
@@ -438,18 +461,35 @@ def _get_meta(order: Order, item: Item) -> dict[str, Any]:
 
 
 def _build_purchase(order: Order, prices: Quote) -> Purchase:
-    recipient = {} if order.recipient is None else {"recipient": order.recipient}
-    return Purchase(
-        customer=order.customer,
-        **recipient,
-        wallet=cast(Wallet, order.wallet),
-        total=prices.total,
-        fee=prices.fee,
-        discount=prices.discount,
-        idempotency_key=order.idempotency_key,
-        fingerprint=fingerprint(order),
-        meta=dict(order.cart.meta),
+    customer, recipient = order.customer, order.recipient
+    related = {"customer": customer, "wallet": order.wallet}
+    if recipient is not None:
+        related["recipient"] = recipient
+    return build_record(
+        Purchase,
+        {
+            "customer_type_id": find_type_of(customer),
+            "customer_id": customer.pk,
+            "recipient_type_id": find_type_of(recipient),
+            "recipient_id": None if recipient is None else recipient.pk,
+            "wallet_id": order.wallet.pk,
+            "total": prices.total,
+            "fee": prices.fee,
+            "discount": prices.discount,
+            "idempotency_key": order.idempotency_key,
+            "fingerprint": fingerprint(order),
+            "meta": dict(order.cart.meta),
+        },
+        related,
     )
+
+
+def find_type_of(thing: models.Model | None) -> int | None:
+    """Return the key of the content type of an instance, None for none."""
+    if thing is None:
+        return None
+    types = ContentType.objects.db_manager(thing._state.db)
+    return types.get_for_model(thing).pk
 
 
 def _build_bought(order: Order, item: Item, line: Line, receiver: Wallet | None) -> Bought:
@@ -481,13 +521,24 @@ def _get_status(order: Order) -> str:
 
 def _build_line(purchase: Purchase, bought: Bought) -> PurchaseLine:
     product = bought.item.product
-    row = PurchaseLine(purchase=purchase, **bought.line._asdict())
+    payment = bought.payment or bought.fee_payment
+    values: dict[str, Any] = {
+        **bought.line._asdict(),
+        "purchase_id": purchase.pk,
+        "payment_id": payment and payment.pk,
+        "fee_payment_id": bought.fee_payment and bought.fee_payment.pk,
+        "transfer_id": bought.transfer and bought.transfer.pk,
+    }
+    related: dict[str, Any] = {
+        "purchase": purchase,
+        "payment": payment,
+        "fee_payment": bought.fee_payment,
+        "transfer": bought.transfer,
+    }
     if isinstance(product, models.Model) and product.pk is not None:
-        row.product = product
-    row.payment = bought.payment or bought.fee_payment
-    row.fee_payment = bought.fee_payment
-    row.transfer = bought.transfer
-    return row
+        values |= {"product_type_id": find_type_of(product), "product_id": product.pk}
+        related["product"] = product
+    return build_record(PurchaseLine, values, related)
 
 
 def _build_entry(order: Order, purchase: Purchase, bought: Sequence[Bought]) -> Entry:

@@ -38,6 +38,7 @@ from .movements import (
     refuse_other_use,
     run_undoing,
 )
+from .refund_at_once import refund_at_once
 
 SALES: Final = "sales"
 FEES: Final = "fees"
@@ -102,6 +103,10 @@ def refund_transfer(
     using = transfer._state.db or router.db_for_write(type(transfer))
 
     def refund() -> Transfer:
+        if idempotency_key is None:
+            metas = _describe_refund({"original_transfer": str(transfer.uuid)}, reason)
+            if made := refund_at_once(transfer, metas, amount=amount, sender=sender, using=using):
+                return made
         start_writing(using)
         payment = lock_transfer(transfer.pk, using)
         if found := _find_refund(payment, amount, None, idempotency_key, using):
@@ -452,9 +457,12 @@ def _describe(payment: Payment, refund: Refund) -> dict[str, dict[str, Any]]:
     )
     if refund.asked is not None:
         original["refund_asked"] = refund.asked
-    reason = refund.reason or "Transfer refund"
+    return _describe_refund(original, refund.reason)
+
+
+def _describe_refund(original: Mapping[str, Any], reason: str) -> dict[str, dict[str, Any]]:
     return {
-        side: {"action": f"refund_{side}", **original, "reason": reason}
+        side: {"action": f"refund_{side}", **original, "reason": reason or "Transfer refund"}
         for side in ("deposit", "withdraw")
     }
 
