@@ -91,6 +91,7 @@ INSTALLED_APPS = [
     "dj_wallet",
     "dj_wallet.identity",
     "dj_wallet.events",
+    "dj_wallet.ledger_service",
     "dj_wallet.payouts",
     "dj_wallet.rest",
     "wallet_service",

@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from .events.urls import urlpatterns as event_patterns
 from .health import HealthView, ReadinessView
+from .ledger.urls import urlpatterns as ledger_patterns
 from .routes import either
 from .views import (
     BatchesView,
@@ -31,6 +32,7 @@ urlpatterns = [
     *either("api/v1/transfers/<uuid:uuid>", TransferView, "transfer"),
     *either("api/v1/batches", BatchesView, "batches"),
     *event_patterns,
+    *ledger_patterns,
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
     path(
