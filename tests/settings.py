@@ -22,4 +22,6 @@ from wallet_service.settings import DATABASES, INSTALLED_APPS
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.testapp"]
 # Threads of tests come and go: a pool would keep their connections and block the drop of the test database.
 del DATABASES["default"]["OPTIONS"]["pool"]
+# Tests of the limits start a Redis of their own.
+API_REQUESTS_PER_MINUTE = 0
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -142,6 +142,9 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 DJ_WALLET = {"DEFAULT_CURRENCY": env("WALLET_DEFAULT_CURRENCY", "USD")}
 
+# Of one user, and of one key, token or session. 0 counts nobody.
+API_REQUESTS_PER_MINUTE = env_int("API_REQUESTS_PER_MINUTE", 6_000)
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["dj_wallet.rest.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],

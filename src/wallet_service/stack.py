@@ -42,7 +42,7 @@ STATIC_PACKAGES = (
 # Children see these variables and those `wallet up` sets, nothing else: no PGHOST, GRANIAN_PORT or cloud credential of
 # the user's shell changes what they do. A test compares the list with what settings.py reads.
 PASSED_ON = frozenset({
-    "ALLOWED_HOSTS", "BANK_TIMEOUT_SECONDS", "CSRF_TRUSTED_ORIGINS", "DATABASE_POOL_SIZE", "LOG_LEVEL",
+    "ALLOWED_HOSTS", "API_REQUESTS_PER_MINUTE", "BANK_TIMEOUT_SECONDS", "CSRF_TRUSTED_ORIGINS", "DATABASE_POOL_SIZE", "LOG_LEVEL",
     "HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ",
 })  # fmt: skip
 PASSED_ON_PREFIX = "WALLET_"

@@ -34,11 +34,12 @@ from .errors import LengthRequired
 from .fields import StrictSerializer
 from .filters import TransactionFilter
 from .headers import find_idempotency_key, get_idempotency_key
+from .limits import LimitedView
 from .pagination import NewestFirst
 from .schema import REPLAYED, WITH_BODY, errors, idempotency_key
 
 
-class ApiView(GenericAPIView[Any]):
+class ApiView(LimitedView, GenericAPIView[Any]):
     """What every view has in common."""
 
     # Internal views are for our own services: a key needs the scope `internal`.
