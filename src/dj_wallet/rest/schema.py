@@ -61,6 +61,16 @@ def idempotency_key(*, required: bool) -> OpenApiParameter:
     )
 
 
+ASKED_KEY: Final = OpenApiParameter(
+    name="idempotency_key",
+    type={"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
+    description="Only what a request of yours with this Idempotency-Key made.",
+)
+AS_OF: Final = OpenApiParameter(
+    name="as_of",
+    type={"type": "string", "format": "date-time"},
+    description="Balances after everything recorded up to this moment.",
+)
 REPLAYED: Final = OpenApiParameter(
     name="Idempotent-Replayed",
     type={"type": "string", "enum": ["true"]},

@@ -33,10 +33,10 @@ from .bodies import (
 from .errors import LengthRequired
 from .fields import StrictSerializer
 from .filters import TransactionFilter
-from .headers import find_idempotency_key, get_idempotency_key
+from .headers import find_asked_key, find_idempotency_key, find_moment, get_idempotency_key
 from .limits import LimitedView
 from .pagination import NewestFirst
-from .schema import REPLAYED, WITH_BODY, errors, idempotency_key
+from .schema import AS_OF, ASKED_KEY, REPLAYED, WITH_BODY, errors, idempotency_key
 
 
 class ApiView(LimitedView, GenericAPIView[Any]):
@@ -110,11 +110,17 @@ class WalletView(ApiView):
     @extend_schema(
         operation_id="get_wallet",
         summary="Get a wallet",
-        responses={200: schemas.WalletBody, **errors(404)},
+        description="With `as_of`, what it held then: after everything recorded up to that moment.",
+        parameters=[AS_OF],
+        responses={200: schemas.WalletBody, **errors(400, 404)},
         tags=["wallets"],
     )
     def get(self, request: Request, uuid: UUID) -> Response:
-        return Response(show_wallet(queries.get_wallet(self.user, uuid)))
+        moment = find_moment(request)
+        wallet = queries.get_wallet(self.user, uuid)
+        if moment is not None:
+            queries.go_back(wallet, moment)
+        return Response(show_wallet(wallet))
 
 
 class DepositView(ApiView):
@@ -181,12 +187,15 @@ class TransactionsView(ApiView):
     @extend_schema(
         operation_id="list_transactions",
         summary="List transactions",
+        parameters=[ASKED_KEY],
         responses={200: schemas.TransactionBody(many=True), **errors(400, 404)},
         tags=["wallets"],
     )
     def get(self, request: Request, uuid: UUID) -> Response:
         wallet = queries.get_wallet(self.user, uuid)
         records = self.filter_queryset(queries.list_transactions(wallet))
+        if (key := find_asked_key(request)) is not None:
+            records = records.filter(idempotency_key=key)
         page = self.paginate_queryset(records) or []
         return self.get_paginated_response(
             [show_transaction(record, wallet, find_payout(record)) for record in page]
@@ -236,11 +245,15 @@ class TransfersView(ApiView):
     @extend_schema(
         operation_id="list_transfers",
         summary="List transfers sent and received",
+        parameters=[ASKED_KEY],
         responses={200: schemas.TransferBody(many=True), **errors(400)},
         tags=["transfers"],
     )
     def get(self, request: Request) -> Response:
-        page = self.paginate_queryset(queries.list_transfers(self.user))
+        transfers = queries.list_transfers(self.user)
+        if (key := find_asked_key(request)) is not None:
+            transfers = transfers.filter(idempotency_key=key)
+        page = self.paginate_queryset(transfers)
         return self.get_paginated_response([show_transfer(transfer) for transfer in page or []])
 
 
