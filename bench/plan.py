@@ -22,6 +22,7 @@ WALLET_API = "bench.holders.wallet_api"
 OUR_API = System("ours", OUR_PYTHON, OUR_APPS, WALLET_API)
 OUR_LEDGER = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.ledger")
 OUR_READS = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.reads")
+OUR_CHAIN = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.chain")
 DJ_WALLET = System("dj-wallet 0.1.0", environment.PYTHON, OUR_APPS, WALLET_API)
 HORDAK = System("hordak 2.0.0", environment.PYTHON, "mptt,hordak", "bench.peers.hordak")
 
@@ -105,6 +106,8 @@ COMPARISONS = {
     "public deposit": worker(OUR_API, "wallets", "deposit"),
     "ledger batch": worker(OUR_LEDGER, "wallets", "batch"),
     "http": Measurement("service", http.run),
+    "derive": worker(OUR_CHAIN, "wallets", "derive"),
+    "derive embit": worker(OUR_CHAIN, "wallets", "derive embit"),
 }
 GROWTH = {
     "single small": small(OUR_LEDGER, "single"),
@@ -159,7 +162,13 @@ def build_ledgers(server: Server, postings: int) -> None:
 
 
 def make_rows(growth: int) -> list[Row]:
-    return [*_speed_rows(), *_growth_rows(growth), *_http_rows(), *_cost_rows()]
+    return [
+        *_speed_rows(),
+        *_chain_rows(),
+        *_growth_rows(growth),
+        *_http_rows(),
+        *_cost_rows(),
+    ]
 
 
 def _speed_rows() -> Iterator[Row]:
@@ -254,6 +263,25 @@ def _speed_rows() -> Iterator[Row]:
         better="low",
         conditions=f"post() of 1,000 entries per transaction, 1 process, {keyed}",
     )
+
+
+def _chain_rows() -> Iterator[Row]:
+    conditions = "P2PKH addresses of Dogecoin from an account's public key, 1 process, no database"
+    for name, peer, peer_name, target in (
+        ("deposit addresses derived", None, None, 5_000),
+        ("deposit addresses derived vs embit", "derive embit", "embit 0.8", None),
+    ):
+        yield Row(
+            name=name,
+            ours="derive",
+            peer=peer,
+            peer_name=peer_name,
+            metric=rate,
+            unit="addresses/s",
+            target=target,
+            better="high",
+            conditions=conditions,
+        )
 
 
 def _http_rows() -> Iterator[Row]:

@@ -70,6 +70,7 @@ def _plan(options: argparse.Namespace, supervisor: Supervisor) -> stack.Plan:
         redis_url=os.environ.get("REDIS_URL"),
         broker_url=os.environ.get("BROKER_URL"),
         bank_url=os.environ.get("BANK_URL"),
+        custody_xpubs=os.environ.get("CUSTODY_XPUBS"),
     )
 
 
@@ -81,6 +82,7 @@ def _welcome(plan: stack.Plan, demo: Mapping[str, Any], seconds: float) -> str:
         ("Admin", f"{plan.url}/admin/"),
         *(("Demo login", login) for login in logins),
         ("API key", demo.get("api_key")),
+        ("Faucet", demo.get("faucet")),
     ]
     lines = [f"{name:<15}{value}" for name, value in facts if value]
     if demo.get("curl"):
@@ -98,8 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     up_parser = commands.add_parser(
         "up",
         help="run everything on this machine",
-        description="Run PostgreSQL, Redis, a sandbox bank, web, worker and beat until Ctrl-C. DATABASE_URL, REDIS_URL, "
-        "BROKER_URL and BANK_URL name servers to use instead of starting one.",
+        description="Run PostgreSQL, Redis, sandboxes of a bank and a chain, web, worker, beat and custody until Ctrl-C. "
+        "DATABASE_URL, REDIS_URL, BROKER_URL and BANK_URL name servers to use instead of starting one; with CUSTODY_XPUBS "
+        "custody serves your chains.",
     )
     up_parser.set_defaults(command=up)
     _add_option(up_parser, "--data", Path, ".wallet", "folder that everything is kept in")

@@ -9,6 +9,7 @@ from typing import Any, Final, TypedDict
 
 from django.db import transaction
 
+from dj_wallet.custody.services.users import generate_deposit_address
 from dj_wallet.identity.models import User
 from dj_wallet.identity.queries import find_api_key
 from dj_wallet.identity.services import create_api_key
@@ -41,6 +42,7 @@ class Demo(TypedDict):
     api_key: str
     users: list[Login]
     curl: list[str]
+    faucet: str | None
 
 
 def load_demo(*, url: str, file: Path | None) -> Demo:
@@ -63,7 +65,11 @@ def load_demo(*, url: str, file: Path | None) -> Demo:
         file, {"api_key": api_key, "passwords": {name: pw for name, (_, pw) in users.items()}}
     )
     curl = list_curl_lines(url, api_key, wallets["alice"]["USD"], wallets["bob"]["USD"])
-    return Demo(api_key=api_key, users=logins, curl=curl)
+    faucet = os.environ.get("WALLET_FAUCET_URL")
+    if faucet:
+        address = generate_deposit_address(users[OWNER][0].pk).address
+        curl += list_coin_lines(url, api_key, faucet, address)
+    return Demo(api_key=api_key, users=logins, curl=curl, faucet=faucet)
 
 
 def ensure_user(username: str, password: str | None) -> tuple[User, str]:
@@ -104,6 +110,15 @@ def list_curl_lines(url: str, api_key: str, own: Wallet, other: Wallet) -> list[
         f"{curl} -H 'Idempotency-Key: demo-transfer' {url}/api/v1/transfers -d '{transfer}'",
         f"{curl} -H 'Idempotency-Key: demo-withdrawal' {wallet}/withdraw -d '{{\"amount\": 5000}}'",
         f"{curl} {wallet}/transactions/",
+    ]
+
+
+def list_coin_lines(url: str, api_key: str, faucet: str, address: str) -> list[str]:
+    """Return lines that pay coins of the sandbox to the owner's deposit address and show them arrive."""
+    pay = json.dumps({"address": address, "amount": "100"})
+    return [
+        f"curl -H 'Content-Type: application/json' {faucet}/faucet -d '{pay}'",
+        f"curl -H 'Authorization: Bearer {api_key}' {url}/api/v1/wallet/balance/",
     ]
 
 

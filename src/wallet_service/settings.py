@@ -93,6 +93,7 @@ INSTALLED_APPS = [
     "dj_wallet.events",
     "dj_wallet.ledger_service",
     "dj_wallet.payouts",
+    "dj_wallet.custody",
     "dj_wallet.rest",
     "wallet_service",
 ]
@@ -170,6 +171,10 @@ SPECTACULAR_SETTINGS = {
         "TransactionStatus": "dj_wallet.rest.schemas.TRANSACTION_STATUSES",
         "PayoutStatus": "dj_wallet.rest.schemas.PAYOUT_STATUSES",
         "DeliveryStatus": "dj_wallet.rest.events.schemas.DELIVERY_STATUSES",
+        "WithdrawalStatus": "dj_wallet.rest.custody.schemas.WITHDRAWAL_STATUSES",
+        "ChainState": "dj_wallet.rest.custody.schemas.CHAIN_STATES",
+        "EntryType": "dj_wallet.rest.custody.schemas.ENTRY_TYPES",
+        "LedgerAccount": "dj_wallet.rest.custody.schemas.LEDGER_ACCOUNTS",
         "Readiness": "dj_wallet.rest.schemas.READINESS",
         "Reachability": "dj_wallet.rest.schemas.REACHABILITY",
     },
@@ -194,6 +199,11 @@ EVENTBRIDGE_URL = env("WALLET_EVENTBRIDGE_URL", "")
 EVENTS_AMQP_URL = env("WALLET_EVENTS_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672//")
 # A webhook's address is typed by a user: in production it cannot reach into our own network.
 WEBHOOKS_TO_PRIVATE_ADDRESSES = not PRODUCTION
+# NETWORK=xpub and NETWORK=url. Every process may know the public keys; the node's address is for those that ask it.
+CUSTODY_XPUBS = env_list("CUSTODY_XPUBS", "")
+CUSTODY_NODE_URLS = env_list("CUSTODY_NODE_URLS", "")
+# Seals approved withdrawals; the signer has it too, the database has not.
+CUSTODY_APPROVAL_SECRET = env("CUSTODY_APPROVAL_SECRET", SECRET_KEY)
 
 # A lost, doubled or late message loses and doubles nothing: rows are the queue, Celery is the doorbell.
 REDIS_URL = env("REDIS_URL", "redis://127.0.0.1:6379/0")
@@ -239,6 +249,8 @@ LOGGING = {
         }
     },
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", "INFO")},
+    # A line for each call of a node says nothing to anybody.
+    "loggers": {"httpx": {"level": "WARNING"}},
 }
 
 if PRODUCTION:

@@ -1,4 +1,5 @@
-"""What `wallet up` runs: PostgreSQL, Redis, the sandbox bank, web, worker and beat, and the addresses between them."""
+"""What `wallet up` runs: PostgreSQL, Redis, the sandboxes of bank and chain, web, worker, beat and the programs of
+custody, and the addresses between them."""
 
 import http.client
 import json
@@ -26,8 +27,12 @@ from wallet_service.embedded import (
 from wallet_service.processes import RUN_VARIABLE
 from wallet_service.supervisor import StartFailed, Supervisor
 
-DEFAULT_PORTS = MappingProxyType({"web": 8000, "postgres": 54320, "redis": 63790, "bank": 8010})
+DEFAULT_PORTS = MappingProxyType(
+    {"web": 8000, "postgres": 54320, "redis": 63790, "bank": 8010, "node": 8020}
+)
 PORTS_TO_TRY = 200
+SANDBOX_NETWORK = "DOGE:regtest"
+BLOCK_SECONDS = 5
 DATABASE = "wallet"
 WEB_WORKERS = 2
 WEB_THREADS = 8
@@ -43,6 +48,7 @@ STATIC_PACKAGES = (
 # the user's shell changes what they do. A test compares the list with what settings.py reads.
 PASSED_ON = frozenset({
     "ALLOWED_HOSTS", "API_REQUESTS_PER_MINUTE", "BANK_TIMEOUT_SECONDS", "CSRF_TRUSTED_ORIGINS", "DATABASE_POOL_SIZE", "LOG_LEVEL",
+    "CUSTODY_APPROVAL_SECRET", "CUSTODY_NODE_URLS", "CUSTODY_XPUBS",
     "HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ",
 })  # fmt: skip
 PASSED_ON_PREFIX = "WALLET_"
@@ -62,6 +68,7 @@ class Plan:
     redis_url: str | None = None
     broker_url: str | None = None
     bank_url: str | None = None
+    custody_xpubs: str | None = None
 
     @property
     def reachable_host(self) -> str:
@@ -109,6 +116,7 @@ def choose_ports(
 def start(supervisor: Supervisor, plan: Plan) -> dict[str, Any]:
     """Bring everything up and return what `wallet_demo` reported once the service answers."""
     environment = _environment(plan, supervisor.data, _start_servers(supervisor, plan))
+    environment |= _prepare_custody(supervisor, plan, environment)
     django = [sys.executable, "-m", "django"]
     supervisor.run_step(
         "migrate", [*django, "migrate", "--no-input", "--verbosity", "1"], environment
@@ -143,6 +151,27 @@ def _start_servers(supervisor: Supervisor, plan: Plan) -> dict[str, str]:
     supervisor.add_server("postgres", postgres)
     postgres.create_database(DATABASE)
     return {**addresses, "DATABASE_URL": postgres.url(DATABASE)}
+
+
+def _prepare_custody(
+    supervisor: Supervisor, plan: Plan, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Make a key for the sandbox's chain, or find it again; return the variables of the processes that need none."""
+    if plan.custody_xpubs:
+        return {}
+    folder = make_folder(supervisor.data / "custody", 0o700)
+    account = ["--make-account", SANDBOX_NETWORK, "--directory", str(folder)]
+    signer = [sys.executable, "-m", "dj_wallet.custody.signer"]
+    supervisor.run_step("custody-key", [*signer, *account], environment)
+    url = f"{LOOPBACK}:{plan.ports['node']}"
+    return {
+        "CUSTODY_APPROVAL_SECRET": keep_secret(
+            folder / "approval_secret", secrets.token_urlsafe(50)
+        ),
+        "CUSTODY_NODE_URLS": f"{SANDBOX_NETWORK}=http://sandbox:sandbox@{url}/",
+        "CUSTODY_XPUBS": f"{SANDBOX_NETWORK}={(folder / 'account.xpub').read_text()}",
+        "WALLET_FAUCET_URL": f"http://{url}",
+    }
 
 
 def _environment(plan: Plan, data: Path, addresses: Mapping[str, str]) -> dict[str, str]:
@@ -180,7 +209,21 @@ def _programs(plan: Plan, data: Path) -> dict[str, list[str]]:
     if not plan.bank_url:
         bank = ["--port", str(plan.ports["bank"]), "--state", str(data / "bank.jsonl")]
         programs["bank"] = ["wallet_sandbox.bank", *bank]
-    return programs
+    return programs | _custody_programs(plan, data)
+
+
+def _custody_programs(plan: Plan, data: Path) -> dict[str, list[str]]:
+    """Return the sandbox's node, and what reads the chain, signs and sends. With keys of your own the signer and its
+    node run where you say."""
+    programs = {"scanner": ["django", "custody_scan"], "sender": ["django", "custody_send"]}
+    if plan.custody_xpubs:
+        return programs
+    serve = ["serve", "--port", str(plan.ports["node"]), "--block-seconds", str(BLOCK_SECONDS)]
+    return {
+        "node": ["wallet_sandbox.node", *serve, "--state", str(data / "chain.jsonl")],
+        "signer": ["dj_wallet.custody.signer", "--config", str(data / "custody" / "signer.json")],
+        **programs,
+    }
 
 
 def _web_arguments(plan: Plan) -> list[str]:
@@ -219,7 +262,8 @@ def _load_demo(
 def _is_serving(plan: Plan) -> bool:
     """Tell whether the programs that have an address answer there."""
     bank = plan.bank_url or _answers(LOOPBACK, plan.ports["bank"])
-    return bool(bank) and _answers(plan.reachable_host, plan.ports["web"])
+    node = plan.custody_xpubs or _answers(LOOPBACK, plan.ports["node"])
+    return bool(bank) and bool(node) and _answers(plan.reachable_host, plan.ports["web"])
 
 
 def _answers(host: str, port: int) -> bool:

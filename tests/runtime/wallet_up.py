@@ -22,6 +22,10 @@ PROGRAMS = {
     "worker": "wallet_service worker",
     "beat": "wallet_service beat",
     "bank": "-m wallet_sandbox.bank",
+    "node": "-m wallet_sandbox.node",
+    "scanner": "django custody_scan",
+    "sender": "django custody_send",
+    "signer": "-m dj_wallet.custody.signer",
     "redis": "bin/redis-server",
     "postgres": "bin/postgres",
     "watchdog": "-m wallet_service.watchdog",
@@ -34,7 +38,7 @@ class WalletUp:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.output = data.with_name("output")
-        self.ports = {name: free_port() for name in ("web", "postgres", "redis", "bank")}
+        self.ports = {name: free_port() for name in ("web", "postgres", "redis", "bank", "node")}
         self.process: subprocess.Popen[bytes] | None = None
 
     def launch(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:

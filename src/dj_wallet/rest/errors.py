@@ -18,6 +18,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from dj_wallet.events.errors import DeliveryInFlight
+from dj_wallet.custody.errors import PolicyDenied, WithdrawalsFrozen, WithdrawalsPaused
 from dj_wallet.exceptions import (
     IdempotencyConflict,
     OutcomeUnknown,
@@ -127,6 +128,9 @@ WALLET_STATUSES: Final[Mapping[type[WalletException], HTTPStatus]] = {
     TransactionAlreadyProcessed: HTTPStatus.CONFLICT,
     OutcomeUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
     DeliveryInFlight: HTTPStatus.CONFLICT,
+    WithdrawalsFrozen: HTTPStatus.FORBIDDEN,
+    PolicyDenied: HTTPStatus.FORBIDDEN,
+    WithdrawalsPaused: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 

@@ -12,6 +12,7 @@ from .schemas import ErrorBody
 REASONS: Final = {
     HTTPStatus.BAD_REQUEST: "The request cannot be read: `invalid_request`, `json_invalid`, ...",
     HTTPStatus.UNAUTHORIZED: "No API key, or one that opens nothing.",
+    HTTPStatus.FORBIDDEN: "You may not do this, or a policy does not let it through.",
     HTTPStatus.NOT_FOUND: "There is no such thing, or it is not yours.",
     HTTPStatus.CONFLICT: "The idempotency key was used for something else, or the name is taken.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long.",
@@ -75,6 +76,6 @@ REPLAYED: Final = OpenApiParameter(
     name="Idempotent-Replayed",
     type={"type": "string", "enum": ["true"]},
     location=OpenApiParameter.HEADER,
-    response=[201],
+    response=[201, 202],
     description="Present if this is the answer to an earlier request with the same key.",
 )

@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from .events.urls import urlpatterns as event_patterns
 from .health import HealthView, ReadinessView
 from .ledger.urls import urlpatterns as ledger_patterns
+from .custody.urls import urlpatterns as custody_patterns
 from .routes import either
 from .views import (
     BatchesView,
@@ -33,6 +34,7 @@ urlpatterns = [
     *either("api/v1/batches", BatchesView, "batches"),
     *event_patterns,
     *ledger_patterns,
+    *custody_patterns,
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
     path(

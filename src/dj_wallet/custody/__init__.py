@@ -1,0 +1,1 @@
+"""Coins on their chains: addresses, deposits, withdrawals, and the proof that chain and ledger agree (seed 001)."""

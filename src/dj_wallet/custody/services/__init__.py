@@ -1,0 +1,1 @@
+"""Every write of custody, one module for each use case."""
