@@ -17,8 +17,8 @@ from django.utils import timezone
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from dj_wallet.events.errors import DeliveryInFlight
 from dj_wallet.custody.errors import PolicyDenied, WithdrawalsFrozen, WithdrawalsPaused
+from dj_wallet.events.errors import DeliveryInFlight
 from dj_wallet.exceptions import (
     IdempotencyConflict,
     OutcomeUnknown,
@@ -85,6 +85,22 @@ class WalletExists(exceptions.APIException):
     status_code = HTTPStatus.CONFLICT
     default_detail = "You already have a wallet of this slug."
     default_code = "wallet_exists"
+
+
+class WalletNotEmpty(exceptions.APIException):
+    """What holds something is not removed."""
+
+    status_code = HTTPStatus.CONFLICT
+    default_detail = "The wallet holds something: move it out first."
+    default_code = "wallet_not_empty"
+
+
+class PreconditionFailed(exceptions.APIException):
+    """It is no longer as the caller saw it."""
+
+    status_code = HTTPStatus.PRECONDITION_FAILED
+    default_detail = "It has changed since: get it again."
+    default_code = "precondition_failed"
 
 
 class AssetNotFound(exceptions.APIException):

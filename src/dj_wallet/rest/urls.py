@@ -3,10 +3,11 @@
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from .coins.urls import urlpatterns as coin_patterns
+from .custody.urls import urlpatterns as custody_patterns
 from .events.urls import urlpatterns as event_patterns
 from .health import HealthView, ReadinessView
 from .ledger.urls import urlpatterns as ledger_patterns
-from .custody.urls import urlpatterns as custody_patterns
 from .routes import either
 from .views import (
     BatchesView,
@@ -32,6 +33,7 @@ urlpatterns = [
     *either("api/v1/transfers", TransfersView, "transfers"),
     *either("api/v1/transfers/<uuid:uuid>", TransferView, "transfer"),
     *either("api/v1/batches", BatchesView, "batches"),
+    *coin_patterns,
     *event_patterns,
     *ledger_patterns,
     *custody_patterns,
