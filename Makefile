@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TEST_ARGS ?=
+# Each process has a server of its own; tests of one xdist_group stay in one process.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench lock clean
@@ -15,8 +17,8 @@ run: $(VENV)/service ## run everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/wallet up
 
 test: $(VENV)/dev ## run the tests, on PostgreSQL and the library on SQLite too; TEST_ARGS goes to pytest
-	$(BIN)/python -m pytest $(TEST_ARGS)
-	$(BIN)/python -m pytest --ds=tests.settings_sqlite tests/ledger tests/library
+	$(BIN)/python -m pytest $(PARALLEL) $(TEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --ds=tests.settings_sqlite tests/ledger tests/library
 
 check: $(VENV)/dev ## format, lint, types, dependency directions, migrations, spelling
 	$(BIN)/ruff format --check .

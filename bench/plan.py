@@ -21,6 +21,7 @@ WALLET_API = "bench.holders.wallet_api"
 
 OUR_API = System("ours", OUR_PYTHON, OUR_APPS, WALLET_API)
 OUR_LEDGER = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.ledger")
+OUR_HOLDS = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.holds")
 OUR_READS = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.reads")
 OUR_CHAIN = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.chain")
 DJ_WALLET = System("dj-wallet 0.1.0", environment.PYTHON, OUR_APPS, WALLET_API)
@@ -104,6 +105,10 @@ COMPARISONS = {
     "public first transfer": worker(OUR_API, "wallets", "first_transfer"),
     "dj-wallet deposit": worker(DJ_WALLET, "djwallet", "deposit"),
     "public deposit": worker(OUR_API, "wallets", "deposit"),
+    "lock": worker(OUR_HOLDS, "wallets", "lock"),
+    "unlock": worker(OUR_HOLDS, "wallets", "unlock"),
+    "pay order": worker(OUR_HOLDS, "wallets", "pay"),
+    "release escrow": worker(OUR_HOLDS, "wallets", "release"),
     "ledger batch": worker(OUR_LEDGER, "wallets", "batch"),
     "http": Measurement("service", http.run),
     "derive": worker(OUR_CHAIN, "wallets", "derive"),
@@ -165,6 +170,7 @@ def make_rows(growth: int) -> list[Row]:
     return [
         *_speed_rows(),
         *_chain_rows(),
+        *_hold_rows(),
         *_growth_rows(growth),
         *_http_rows(),
         *_cost_rows(),
@@ -279,6 +285,27 @@ def _chain_rows() -> Iterator[Row]:
             metric=rate,
             unit="addresses/s",
             target=target,
+            better="high",
+            conditions=conditions,
+        )
+
+
+def _hold_rows() -> Iterator[Row]:
+    conditions = "service function inside atomic(), 1 process, 1,000 wallets, idempotency keys; peer: a transfer inside atomic()"
+    for name, ours in (
+        ("lock funds", "lock"),
+        ("unlock funds", "unlock"),
+        ("pay an order into escrow", "pay order"),
+        ("release an escrow, with fee", "release escrow"),
+    ):
+        yield Row(
+            name=f"{name} vs a transfer of dj-wallet",
+            ours=ours,
+            peer="dj-wallet transfer",
+            peer_name=DJ_WALLET.name,
+            metric=rate,
+            unit="calls/s",
+            target=5,
             better="high",
             conditions=conditions,
         )

@@ -1,6 +1,7 @@
 """The service's settings on a PostgreSQL of our own, with the models of a user's project.
 
 The server starts here because pytest-django reads the settings before any fixture runs. It ends with the process.
+Each process of pytest-xdist starts its own: names of databases, and which transactions run, are those of a whole server.
 """
 
 import atexit
@@ -9,12 +10,16 @@ from contextlib import ExitStack
 
 from wallet_service.embedded import temporary_postgres
 
-if "DATABASE_URL" not in os.environ:
+CONTROLLERS = "TESTS_CONTROLLERS_URL"  # what processes of pytest-xdist inherit and must not use
+
+if os.environ.get("DATABASE_URL") == os.environ.get(CONTROLLERS):
     stack = ExitStack()
     server = stack.enter_context(temporary_postgres())
     atexit.register(stack.close)
     server.create_database("wallet")
     os.environ["DATABASE_URL"] = server.url("wallet")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        os.environ[CONTROLLERS] = os.environ["DATABASE_URL"]
 
 from wallet_service.settings import *
 from wallet_service.settings import DATABASES, INSTALLED_APPS

@@ -162,6 +162,18 @@ class AbstractWallet(Account):
             self, amount, meta=meta, confirmed=confirmed, **options
         )
 
+    def hold(self, amount: Any, **options: Any) -> Any:
+        """Reserve an amount of this wallet for a reference; see `WalletService.hold`."""
+        from .utils import get_wallet_service
+
+        return get_wallet_service().hold(self, amount, **options)
+
+    def release_hold(self, amount: Any = None, **options: Any) -> Any:
+        """Give back what is held for a reference, or an amount of it; see `WalletService.release_hold`."""
+        from .utils import get_wallet_service
+
+        return get_wallet_service().release_hold(self, amount, **options)
+
     def pay(self, product: Any, quantity: int = 1, **options: Any) -> Any:
         """Buy a product for the holder out of this wallet; see `PurchaseService.pay`."""
         from .utils import get_purchase_service

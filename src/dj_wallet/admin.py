@@ -19,7 +19,7 @@ from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -32,17 +32,21 @@ from .admin_pages import (
     format_amount,
     list_buckets,
     list_last_postings,
+    list_locked,
     list_open_transactions,
     name_holders,
 )
 from .admin_theme import ModelAdmin
+from .hold_queries import explain_hold
 from .ledger.engine import Bucket
 from .ledger.errors import WalletException
 from .ledger.models import Account, Asset, LedgerEntry, Posting
 from .ledger.money import EXACT, parse_amount
 from .ledger.queries import get_balance
-from .models import Transaction, Transfer, Wallet
+from .models import Escrow, Hold, Transaction, Transfer, Wallet
 from .services.adjustments import adjust_wallet
+from .services.escrow import dispute_escrow, refund_escrow, release_escrow
+from .services.holds import release_hold
 
 MAX_REASON = 255
 
@@ -311,6 +315,7 @@ class WalletAdmin(ReadOnlyAdmin):
             "wallet": wallet,
             "buckets": list_buckets(wallet),
             "postings": list_last_postings(wallet),
+            "locked": list_locked(wallet),
             "open_transactions": list_open_transactions(wallet),
             "is_audited": problems is not None,
             "problems": problems,
@@ -617,6 +622,205 @@ class TransferAdmin(ReadOnlyAdmin):
         sent = f"{format_amount(out.amount, out.wallet.decimal_places)} {out.wallet.asset_id}"
         got = f"{format_amount(into.amount, into.wallet.decimal_places)} {into.wallet.asset_id}"
         return sent if sent == got else f"{sent} → {got}"
+
+
+class LockedMoneyAdmin(ReadOnlyAdmin):
+    """Holds and escrows: to look at, and to end by an action that needs a permission of its own."""
+
+    end_permission: ClassVar[str]
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        user = cast(Any, request.user)
+        is_allowed: bool = user.has_perm(f"dj_wallet.{self.end_permission}")
+        return is_allowed and self.has_view_permission(request)
+
+    def run_each(
+        self, request: HttpRequest, rows: QuerySet[Any], step: Callable[[Any], Any], done: str
+    ) -> None:
+        """Run the step for each row and say what came of it; a refusal stops no other row."""
+        for row in rows:
+            try:
+                step(row)
+            except WalletException as refusal:
+                self.message_user(request, f"{row}: {refusal}", messages.ERROR)
+            else:
+                self.log_change(request, row, done)
+                self.message_user(request, f"{done}: {row}", messages.SUCCESS)
+
+    def show(self, amount: Decimal, wallet: AbstractWallet) -> str:
+        return f"{format_amount(amount, wallet.decimal_places)} {wallet.asset_id}"
+
+
+@admin.register(Hold)
+class HoldAdmin(LockedMoneyAdmin):
+    """Money reserved for something."""
+
+    end_permission = "release_hold"
+    list_display = ("uuid", "of_wallet", "reference", "left", "status", "expires_at", "created_at")
+    list_filter = ("status", "reference_type", "created_at")
+    search_fields = ("uuid",)
+    search_help_text = _("UUID of the hold or its wallet, or the reference, exactly")
+    ordering = ("-pk",)
+    actions = ["release", "export_csv"]
+    fields = (
+        "uuid",
+        "of_wallet",
+        "reference",
+        "placed",
+        "left",
+        "status",
+        "expires_at",
+        "history",
+        "created_at",
+        "updated_at",
+    )
+    export_columns: ClassVar[tuple[Column, ...]] = (
+        ("uuid", lambda row: row.uuid),
+        ("wallet", lambda row: row.wallet.uuid),
+        ("asset", lambda row: row.wallet.asset_id),
+        ("reference_type", lambda row: row.reference_type),
+        ("reference_id", lambda row: row.reference_id),
+        ("amount", lambda row: row.amount),
+        ("remaining", lambda row: row.remaining),
+        ("status", lambda row: row.status),
+        ("expires_at", lambda row: row.expires_at and row.expires_at.isoformat()),
+        ("created_at", lambda row: row.created_at.isoformat()),
+    )
+
+    def match(self, term: str) -> Q:
+        found = Q(reference_id=term)
+        if number := read_uuid(term):
+            found |= Q(uuid=number) | Q(wallet__uuid=number)
+        return found
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related("wallet")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return name_holders_of(lambda row: [row.wallet], super().get_changelist(request, **kwargs))
+
+    @admin.display(description=_("wallet"))
+    def of_wallet(self, row: Hold) -> str:
+        return self.link_to_wallet(row.wallet)
+
+    @admin.display(description=_("for"))
+    def reference(self, row: Hold) -> str:
+        return f"{row.reference_type} {row.reference_id}"
+
+    @admin.display(description=_("placed"))
+    def placed(self, row: Hold) -> str:
+        return self.show(row.amount, row.wallet)
+
+    @admin.display(description=_("held"), ordering="remaining")
+    def left(self, row: Hold) -> str:
+        return self.show(row.remaining, row.wallet)
+
+    @admin.display(description=_("history"))
+    def history(self, row: Hold) -> str:
+        lines = (
+            (
+                f"{step.created_at:%Y-%m-%d %H:%M:%S}",
+                step.get_action_display(),
+                self.show(step.amount, row.wallet),
+                self.show(step.remaining, row.wallet),
+                step.entry_id,
+            )
+            for step in explain_hold(row)
+        )
+        return format_html_join("", "{} {} {}, {} held, entry {}<br>", lines)
+
+    @admin.action(description=_("Release"), permissions=["end"])
+    def release(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self.run_each(request, queryset, release_hold, gettext("Released"))
+
+
+@admin.register(Escrow)
+class EscrowAdmin(LockedMoneyAdmin):
+    """Money kept for orders. A split is a decision with two figures: made over the API, not in a list."""
+
+    end_permission = "end_escrow"
+    list_display = ("order_id", "buyer", "seller", "kept", "fee", "status", "created_at")
+    list_filter = ("status", "created_at")
+    search_fields = ("order_id",)
+    search_help_text = _("Order, UUID of the escrow or of a wallet, exactly")
+    ordering = ("-pk",)
+    actions = ["release", "refund", "dispute", "export_csv"]
+    fields = (
+        "uuid",
+        "order_id",
+        "buyer",
+        "seller",
+        "kept",
+        "fee",
+        "released_amount",
+        "refunded_amount",
+        "fee_charged",
+        "status",
+        "reason",
+        "hold",
+        "entry_id",
+        "created_at",
+        "updated_at",
+    )
+    export_columns: ClassVar[tuple[Column, ...]] = (
+        ("uuid", lambda row: row.uuid),
+        ("order_id", lambda row: row.order_id),
+        ("buyer_wallet", lambda row: row.buyer_wallet.uuid),
+        ("seller_wallet", lambda row: row.seller_wallet.uuid),
+        ("asset", lambda row: row.buyer_wallet.asset_id),
+        ("amount", lambda row: row.amount),
+        ("fee_amount", lambda row: row.fee_amount),
+        ("released_amount", lambda row: row.released_amount),
+        ("refunded_amount", lambda row: row.refunded_amount),
+        ("fee_charged", lambda row: row.fee_charged),
+        ("status", lambda row: row.status),
+        ("created_at", lambda row: row.created_at.isoformat()),
+    )
+
+    def match(self, term: str) -> Q:
+        found = Q(order_id=term)
+        if number := read_uuid(term):
+            found |= Q(uuid=number) | Q(order_id=str(number))
+            found |= Q(buyer_wallet__uuid=number) | Q(seller_wallet__uuid=number)
+        return found
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        found = super().get_queryset(request)
+        return found.select_related("buyer_wallet", "seller_wallet", "hold")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return name_holders_of(
+            lambda row: [row.buyer_wallet, row.seller_wallet],
+            super().get_changelist(request, **kwargs),
+        )
+
+    @admin.display(description=_("buyer"))
+    def buyer(self, row: Escrow) -> str:
+        return self.link_to_wallet(row.buyer_wallet)
+
+    @admin.display(description=_("seller"))
+    def seller(self, row: Escrow) -> str:
+        return self.link_to_wallet(row.seller_wallet)
+
+    @admin.display(description=_("amount"), ordering="amount")
+    def kept(self, row: Escrow) -> str:
+        return self.show(row.amount, row.buyer_wallet)
+
+    @admin.display(description=_("fee"))
+    def fee(self, row: Escrow) -> str:
+        return self.show(row.fee_amount, row.buyer_wallet)
+
+    @admin.action(description=_("Release to the seller"), permissions=["end"])
+    def release(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self.run_each(request, queryset, release_escrow, gettext("Released"))
+
+    @admin.action(description=_("Refund to the buyer"), permissions=["end"])
+    def refund(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self.run_each(request, queryset, refund_escrow, gettext("Refunded"))
+
+    @admin.action(description=_("Dispute"), permissions=["end"])
+    def dispute(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self.run_each(request, queryset, dispute_escrow, gettext("Disputed"))
 
 
 @admin.register(Asset)

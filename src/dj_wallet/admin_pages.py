@@ -13,6 +13,7 @@ from django.http import StreamingHttpResponse
 from django.utils import timezone
 
 from .abstract_models import AbstractWallet
+from .hold_queries import explain_locked
 from .ledger.audit import Problem, audit_account
 from .ledger.engine import Bucket
 from .ledger.errors import AmountInvalid
@@ -184,6 +185,34 @@ def _describe_payout(transaction: Transaction) -> str:
         return ""
     due = f", due {payout.scheduled_for:%Y-%m-%d %H:%M}" if payout.scheduled_for else ""
     return f"{payout.get_status_display()}{due}"
+
+
+class LockedRow(NamedTuple):
+    """A hold or an escrow that keeps money of a wallet."""
+
+    kind: str
+    pk: int
+    reference: str
+    amount: str
+    state: str
+    expires_at: Any
+    created_at: Any
+
+
+def list_locked(wallet: AbstractWallet, limit: int = SHOWN) -> list[LockedRow]:
+    """Return the newest open holds and escrows of a wallet: what its locked part is for."""
+    return [
+        LockedRow(
+            one.kind,
+            one.pk,
+            one.reference,
+            format_amount(one.amount, wallet.decimal_places),
+            one.state,
+            one.expires_at,
+            one.created_at,
+        )
+        for one in reversed(explain_locked(wallet)[-limit:])
+    ]
 
 
 def audit_wallet(wallet: AbstractWallet, *, even_if_long: bool) -> list[Problem] | None:

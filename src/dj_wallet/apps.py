@@ -14,6 +14,7 @@ class DjangoWalletsConfig(AppConfig):
         from .adoption.audit import check_openings
         from .audit import check_transactions
         from .checks import check_settings
+        from .hold_audit import check_hold_steps, check_locked_money
         from .ledger.audit import CHECKS
         from .ledger.store import prepare_connection
         from .mixins import install_mixin_class
@@ -21,7 +22,6 @@ class DjangoWalletsConfig(AppConfig):
         register(check_settings)
         install_mixin_class()
         connection_created.connect(prepare_connection, dispatch_uid="dj_wallet.prepare_connection")
-        if check_transactions not in CHECKS:
-            CHECKS.append(check_transactions)
-        if check_openings not in CHECKS:
-            CHECKS.append(check_openings)
+        for check in (check_transactions, check_openings, check_locked_money, check_hold_steps):
+            if check not in CHECKS:
+                CHECKS.append(check)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from .cart import Cart
-    from .models import Purchase, Transaction, Transfer, Wallet
+    from .models import Hold, Purchase, Transaction, Transfer, Wallet
     from .pricing import Fee, Quote
 
 DEFAULT_SLUG = "default"
@@ -129,6 +129,18 @@ class WalletMixin:
                 wallet, amount, meta=meta, confirmed=confirmed, **options
             ),
             self,
+        )
+
+    def hold(self, amount: Any, **options: Any) -> "Hold":
+        """Reserve an amount of the default wallet for a reference; see `WalletService.hold`."""
+        return with_wallets(
+            lambda wallet: get_wallet_service().hold(wallet, amount, **options), self
+        )
+
+    def release_hold(self, amount: Any = None, **options: Any) -> "Hold":
+        """Give back what is held of the default wallet for a reference; see `WalletService.release_hold`."""
+        return with_wallets(
+            lambda wallet: get_wallet_service().release_hold(wallet, amount, **options), self
         )
 
     def transfer(

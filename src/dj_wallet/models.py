@@ -1,4 +1,4 @@
-"""The models of the app: the ledger's tables, the default wallet, transaction and transfer, and purchases."""
+"""The models of the app: the ledger's tables, the default wallet, transaction and transfer, purchases, holds."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -10,6 +10,7 @@ from django.db.models import F, Q, Sum
 
 from .abstract_models import AbstractTransaction, AbstractTransfer, AbstractWallet
 from .conf import wallet_settings
+from .hold_models import Escrow, Hold, HoldStep
 from .holders import HolderKeyField
 from .ledger.fields import MoneyField
 from .ledger.ids import uuid7
@@ -34,6 +35,9 @@ __all__ = [
     "Checkpoint",
     "CheckpointHorizon",
     "EntryMeta",
+    "Escrow",
+    "Hold",
+    "HoldStep",
     "LedgerEntry",
     "Posting",
     "Purchase",

@@ -175,6 +175,10 @@ SPECTACULAR_SETTINGS = {
         "ChainState": "dj_wallet.rest.custody.schemas.CHAIN_STATES",
         "EntryType": "dj_wallet.rest.custody.schemas.ENTRY_TYPES",
         "LedgerAccount": "dj_wallet.rest.custody.schemas.LEDGER_ACCOUNTS",
+        "HoldStatus": "dj_wallet.rest.holds.schemas.HOLD_STATUSES",
+        "HoldAction": "dj_wallet.rest.holds.schemas.HOLD_ACTIONS",
+        "EscrowStatus": "dj_wallet.rest.holds.schemas.ESCROW_STATUSES",
+        "LockMode": "dj_wallet.rest.holds.schemas.LOCK_MODES",
         "Readiness": "dj_wallet.rest.schemas.READINESS",
         "Reachability": "dj_wallet.rest.schemas.REACHABILITY",
     },
@@ -232,6 +236,7 @@ CELERY_BEAT_SCHEDULE = {
         "task": "dj_wallet.checkpoint_system_balances",
         "schedule": 60.0,
     },
+    "expire-holds": {"task": "dj_wallet.expire_holds", "schedule": 10.0},
 }
 
 LOGGING = {

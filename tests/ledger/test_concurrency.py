@@ -517,6 +517,9 @@ def test_what_a_killed_process_had_been_told_is_there_once():
 # Servers of our own
 
 
+DURABLE = pytest.mark.xdist_group("durable server")
+
+
 @pytest.fixture(scope="module")
 def durable_server():
     """A PostgreSQL that writes to the disk, with our tables."""
@@ -532,6 +535,7 @@ def durable_server():
         shutil.rmtree(folder)
 
 
+@DURABLE
 def test_what_a_killed_server_had_confirmed_is_there_once(durable_server):
     url = durable_server.url("wallet")
     before = run_writer("check", url=url)
@@ -591,6 +595,7 @@ def wait_for(condition, seconds=20):
         time.sleep(0.02)
 
 
+@DURABLE
 def test_a_commit_that_no_standby_confirmed_is_an_unknown_outcome(durable_server, missing_standby):
     url = durable_server.url("wallet")
     with writer("one", "sync-1", url=url) as process:
@@ -601,6 +606,7 @@ def test_a_commit_that_no_standby_confirmed_is_an_unknown_outcome(durable_server
     assert run_writer("check", url=url)["problems"] == []
 
 
+@DURABLE
 def test_the_doubt_about_a_commit_of_the_callers_own_does_not_spread(
     durable_server, missing_standby
 ):

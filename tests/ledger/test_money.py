@@ -35,7 +35,7 @@ NOT_A_NUMBER = [
         "\u0663",
     ),
     *("1e", "e5", "--1", "+-1", "1.2.3", "½", "1\x00", "9" * 171),
-    *(True, False, None, b"1", bytearray(b"1"), 1j, [], {}, (1,), object()),
+    *(True, False, None, b"1", bytearray(b"1"), 1j, [], {}, (1,), object),
     *(float("nan"), float("inf"), float("-inf"), 1e400, 10**62, -(10**62), 2**5000),
     *(Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal("-Infinity")),
     *(Decimal("1E+62"), Decimal("1E+999999"), Decimal("-1E+62")),

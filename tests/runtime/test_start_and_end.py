@@ -10,6 +10,9 @@ import pytest
 from tests.runtime.wallet_up import eventually
 from wallet_service.embedded import free_port
 
+# One `wallet up` at a time: each takes seconds of a whole core to start.
+pytestmark = pytest.mark.xdist_group("wallet up")
+
 
 def assert_nothing_is_left(wallet_up):
     eventually(lambda: wallet_up.members() == [], 20)

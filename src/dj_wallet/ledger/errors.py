@@ -13,6 +13,13 @@
     +-- TransactionAlreadyProcessed   the record has left the state this step needs
     +-- PriceChanged                  a purchase no longer costs what was agreed
     +-- RefundTooLarge                more than is left of what was paid
+    +-- HoldNotFound                  nothing is held for this reference
+    +-- HoldEnded                     the hold keeps no money any more
+    +-- HoldExpired                   the time of the hold is over
+    +-- HoldExceeded                  more than the hold still keeps
+    +-- EscrowNotFound                there is no such escrow
+    +-- EscrowStateInvalid            the escrow has left the state this step needs
+    +-- OrderConflict                 the order has an escrow with another content
 
 The order above is the precedence: of several reasons the first is reported. A key that was used before is looked at
 right after the entry's own form, before any account: a repetition gets the first answer, whatever has changed since.
@@ -102,3 +109,45 @@ class PriceChanged(WalletException):
     """The purchase costs something else than the quote that the customer agreed to."""
 
     code = "price_changed"
+
+
+class HoldNotFound(WalletException):
+    """Nothing is held in this wallet for this reference."""
+
+    code = "hold_not_found"
+
+
+class HoldEnded(WalletException):
+    """The hold keeps no money any more: it was released, settled, converted, or has expired."""
+
+    code = "hold_ended"
+
+
+class HoldExpired(WalletException):
+    """The time of the hold is over; its money goes back to the wallet."""
+
+    code = "hold_expired"
+
+
+class HoldExceeded(WalletException):
+    """The hold still keeps less than is asked for."""
+
+    code = "hold_exceeded"
+
+
+class EscrowNotFound(WalletException):
+    """There is no such escrow."""
+
+    code = "escrow_not_found"
+
+
+class EscrowStateInvalid(WalletException):
+    """The escrow has left the state that this step needs."""
+
+    code = "escrow_state_invalid"
+
+
+class OrderConflict(WalletException):
+    """The order has an escrow already, with another buyer, seller, amount or fee."""
+
+    code = "order_conflict"

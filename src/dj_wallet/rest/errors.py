@@ -20,7 +20,14 @@ from rest_framework.response import Response
 from dj_wallet.custody.errors import PolicyDenied, WithdrawalsFrozen, WithdrawalsPaused
 from dj_wallet.events.errors import DeliveryInFlight
 from dj_wallet.exceptions import (
+    EscrowNotFound,
+    EscrowStateInvalid,
+    HoldEnded,
+    HoldExceeded,
+    HoldExpired,
+    HoldNotFound,
     IdempotencyConflict,
+    OrderConflict,
     OutcomeUnknown,
     TransactionAlreadyProcessed,
     WalletException,
@@ -142,6 +149,13 @@ UNAVAILABLE: Final = Problem(
 WALLET_STATUSES: Final[Mapping[type[WalletException], HTTPStatus]] = {
     IdempotencyConflict: HTTPStatus.CONFLICT,
     TransactionAlreadyProcessed: HTTPStatus.CONFLICT,
+    HoldNotFound: HTTPStatus.NOT_FOUND,
+    HoldEnded: HTTPStatus.CONFLICT,
+    HoldExpired: HTTPStatus.CONFLICT,
+    HoldExceeded: HTTPStatus.CONFLICT,
+    EscrowNotFound: HTTPStatus.NOT_FOUND,
+    EscrowStateInvalid: HTTPStatus.CONFLICT,
+    OrderConflict: HTTPStatus.CONFLICT,
     OutcomeUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
     DeliveryInFlight: HTTPStatus.CONFLICT,
     WithdrawalsFrozen: HTTPStatus.FORBIDDEN,

@@ -92,6 +92,21 @@ class InstantField(serializers.Field[datetime, Any, str, Any]):
         return value.isoformat().replace("+00:00", "Z")
 
 
+@extend_schema_field({"type": "boolean"})
+class SwitchField(serializers.Field[bool, Any, bool, Any]):
+    """true or false, and nothing that looks like it."""
+
+    default_error_messages = {"type": "Must be true or false."}
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("type")
+        return data
+
+    def to_representation(self, value: bool) -> bool:
+        return value
+
+
 @extend_schema_field({"type": "string"})
 class TextField(serializers.Field[str, Any, str, Any]):
     """A string of 1 to `max_length` characters, optionally of one pattern."""

@@ -14,7 +14,7 @@ REASONS: Final = {
     HTTPStatus.UNAUTHORIZED: "No API key, or one that opens nothing.",
     HTTPStatus.FORBIDDEN: "You may not do this, or a policy does not let it through.",
     HTTPStatus.NOT_FOUND: "There is no such thing, or it is not yours.",
-    HTTPStatus.CONFLICT: "The idempotency key was used for something else, or the name is taken.",
+    HTTPStatus.CONFLICT: "The idempotency key was used for something else, the name is taken, or the state does not allow it.",
     HTTPStatus.PRECONDITION_FAILED: "It has changed since you got it.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not application/json.",
@@ -89,6 +89,6 @@ REPLAYED: Final = OpenApiParameter(
     name="Idempotent-Replayed",
     type={"type": "string", "enum": ["true"]},
     location=OpenApiParameter.HEADER,
-    response=[201, 202],
+    response=[200, 201, 202],
     description="Present if this is the answer to an earlier request with the same key.",
 )

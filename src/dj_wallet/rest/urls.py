@@ -7,6 +7,7 @@ from .coins.urls import urlpatterns as coin_patterns
 from .custody.urls import urlpatterns as custody_patterns
 from .events.urls import urlpatterns as event_patterns
 from .health import HealthView, ReadinessView
+from .holds.urls import urlpatterns as hold_patterns
 from .ledger.urls import urlpatterns as ledger_patterns
 from .routes import either
 from .views import (
@@ -35,6 +36,7 @@ urlpatterns = [
     *either("api/v1/batches", BatchesView, "batches"),
     *coin_patterns,
     *event_patterns,
+    *hold_patterns,
     *ledger_patterns,
     *custody_patterns,
     *either("healthz", HealthView, "healthz"),

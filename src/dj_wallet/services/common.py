@@ -22,10 +22,11 @@ from dj_wallet.ledger.models import Posting
 from dj_wallet.ledger.money import parse_amount, read_number
 from dj_wallet.ledger.post import post_one, run_in_transaction
 from dj_wallet.ledger.records import insert_records
-from dj_wallet.models import Transaction, Wallet
+from dj_wallet.models import Hold, Transaction, Wallet
 from dj_wallet.signals import announce
 from dj_wallet.utils import get_transaction_model
 
+from .holds import place_hold, release_reference
 from .movements import (
     OUTSIDE,
     Request,
@@ -147,6 +148,47 @@ class WalletService:
             allow_overdraft=True,
         )
         return cls._move(request, AbstractTransaction.TYPE_WITHDRAW, confirmed)
+
+    @classmethod
+    def hold(
+        cls,
+        wallet: AbstractWallet,
+        amount: Any,
+        *,
+        reference_type: str,
+        reference_id: str,
+        **options: Any,
+    ) -> Hold:
+        """Reserve an amount of the wallet for a reference; see `holds.place_hold`."""
+        return place_hold(
+            wallet=wallet,
+            amount=amount,
+            reference_type=reference_type,
+            reference_id=reference_id,
+            **options,
+        )
+
+    @classmethod
+    def release_hold(
+        cls,
+        wallet: AbstractWallet,
+        amount: Any = None,
+        *,
+        reference_type: str,
+        reference_id: str,
+        idempotency_key: str | None = None,
+    ) -> Hold:
+        """Give back what is held for a reference, or an amount of it; see `holds.release_hold`.
+
+        :raises HoldNotFound: nothing is held for it
+        """
+        return release_reference(
+            wallet=wallet,
+            reference_type=reference_type,
+            reference_id=reference_id,
+            amount=amount,
+            idempotency_key=idempotency_key,
+        )
 
     @classmethod
     def confirm_transaction(cls, txn: Transaction) -> Transaction:

@@ -477,7 +477,7 @@ def post_records(
             _delegate(entry, transactions, transfers, before, after, sender, using)
         return
     for transaction in transactions:
-        _send_pre_signal(transaction, sender)
+        send_pre_signal(transaction, sender)
     wallets = {id(one): one for one in map(get_wallet, transactions)}
     try:
         # Not by `recorded`: what it writes has no fees, references or keys apart from the entry's.
@@ -501,7 +501,8 @@ def get_wallet(transaction: Transaction) -> Wallet:
     return wallet
 
 
-def _send_pre_signal(transaction: Transaction, sender: type) -> None:
+def send_pre_signal(transaction: Transaction, sender: type) -> None:
+    """Ask the receivers of `pre_withdraw` or `pre_deposit`: whichever raises stops the movement."""
     is_deposit = transaction.type == AbstractTransaction.TYPE_DEPOSIT
     signal = signals.pre_deposit if is_deposit else signals.pre_withdraw
     signal.send(sender, wallet=transaction.wallet, amount=transaction.amount, meta=transaction.meta)

@@ -49,7 +49,7 @@ class EventsView(ApiView):
 class WebhooksView(ApiView):
     """Where events are sent."""
 
-    scope = "webhooks"
+    scope = "events"
 
     @extend_schema(
         operation_id="create_webhook",
@@ -82,7 +82,7 @@ class WebhooksView(ApiView):
 class WebhookView(ApiView):
     """One webhook."""
 
-    scope = "webhooks"
+    scope = "events"
 
     @extend_schema(
         operation_id="get_webhook",
@@ -119,7 +119,7 @@ class WebhookView(ApiView):
 class WebhookSecretView(ApiView):
     """The secret that a webhook's messages are signed with."""
 
-    scope = "webhooks"
+    scope = "events"
 
     @extend_schema(
         operation_id="rotate_webhook_secret",
@@ -138,7 +138,7 @@ class WebhookSecretView(ApiView):
 class WebhookReplayView(ApiView):
     """Events to send once more."""
 
-    scope = "webhooks"
+    scope = "events"
 
     @extend_schema(
         operation_id="replay_events",
@@ -156,7 +156,7 @@ class WebhookReplayView(ApiView):
 class DeliveriesView(ApiView):
     """What went to a webhook."""
 
-    scope = "webhooks"
+    scope = "events"
 
     @extend_schema(
         operation_id="list_deliveries",
@@ -176,7 +176,7 @@ class DeliveriesView(ApiView):
 class DeliveryReplayView(ApiView):
     """One event to send once more."""
 
-    scope = "webhooks"
+    scope = "events"
 
     @extend_schema(
         operation_id="replay_delivery",
