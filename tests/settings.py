@@ -29,4 +29,6 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.testapp"]
 del DATABASES["default"]["OPTIONS"]["pool"]
 # Tests of the limits start a Redis of their own.
 API_REQUESTS_PER_MINUTE = 0
+# So do those of the cache.
+WALLET_CACHE_SECONDS = 0
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -143,13 +143,16 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 DJ_WALLET = {"DEFAULT_CURRENCY": env("WALLET_DEFAULT_CURRENCY", "USD")}
 
+# How long wallets and keys are kept in Redis if nothing changes. 0 keeps nothing.
+WALLET_CACHE_SECONDS = env_int("WALLET_CACHE_SECONDS", 60)
+
 # Of one user, and of one key, token or session. 0 counts nobody.
 API_REQUESTS_PER_MINUTE = env_int("API_REQUESTS_PER_MINUTE", 6_000)
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["dj_wallet.rest.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["dj_wallet.rest.rendered.ReadyJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["dj_wallet.rest.parsers.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_METADATA_CLASS": None,

@@ -14,13 +14,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from dj_wallet.identity.models import User
+from dj_wallet.leases import LeaseCache, get_cache
 from dj_wallet.ledger.money import from_minor_units
 from dj_wallet.models import Transaction, Transfer, Wallet
 from dj_wallet.payouts.services import schedule_payout
 from dj_wallet.services.common import WalletService
 from dj_wallet.services.transfer import build_transfer_request
 
-from . import batches, queries, schemas, services
+from . import batches, queries, schemas, services, wallet_cache
 from .bodies import (
     find_payout,
     show_new_deposit,
@@ -36,7 +37,9 @@ from .filters import TransactionFilter
 from .headers import find_asked_key, find_idempotency_key, find_moment, get_idempotency_key
 from .limits import LimitedView
 from .pagination import NewestFirst
+from .rendered import Rendered
 from .schema import AS_OF, ASKED_KEY, REPLAYED, WITH_BODY, errors, idempotency_key
+from .wallet_cache import PLAIN
 
 
 class ApiView(LimitedView, GenericAPIView[Any]):
@@ -73,6 +76,11 @@ class ApiView(LimitedView, GenericAPIView[Any]):
         return cast(dict[str, Any], body.validated_data)
 
 
+def find_wallet_cache(user: User) -> LeaseCache | None:
+    """Return the cache that the user is answered from, if any: staff, who see everybody's wallets, are not."""
+    return None if user.is_staff else get_cache()
+
+
 class WalletsView(ApiView):
     """The caller's wallets."""
 
@@ -100,8 +108,19 @@ class WalletsView(ApiView):
         tags=["wallets"],
     )
     def get(self, request: Request) -> Response:
+        if (kept := self.find_kept(request)) is not None:
+            return Response(kept)
         page = self.paginate_queryset(queries.list_wallets(self.user))
         return self.get_paginated_response([show_wallet(wallet) for wallet in page or []])
+
+    def find_kept(self, request: Request) -> Rendered | None:
+        """Return the first page as the cache keeps it, or None if the database has to be asked."""
+        cache = find_wallet_cache(self.user)
+        entries = cache and wallet_cache.list_of_user(cache, self.user, PLAIN)
+        if entries is None:
+            return None
+        members = [(entry.head["id"], entry.body) for entry in entries]
+        return NewestFirst().render_first(members, request)
 
 
 class WalletView(ApiView):
@@ -117,6 +136,9 @@ class WalletView(ApiView):
     )
     def get(self, request: Request, uuid: UUID) -> Response:
         moment = find_moment(request)
+        cache = find_wallet_cache(self.user)
+        if cache is not None and moment is None:
+            return Response(Rendered(wallet_cache.get_by_uuid(cache, self.user, uuid, PLAIN).body))
         wallet = queries.get_wallet(self.user, uuid)
         if moment is not None:
             queries.go_back(wallet, moment)

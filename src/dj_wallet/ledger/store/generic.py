@@ -27,6 +27,7 @@ from dj_wallet.ledger.engine import (
 )
 from dj_wallet.ledger.fields import SQLITE_SIGNIFICANT_DIGITS
 from dj_wallet.ledger.models import Account, Asset, EntryMeta, Posting
+from dj_wallet.ledger.watch import moving
 
 ACCOUNT_COLUMNS: Final = (
     "pk",
@@ -129,14 +130,8 @@ class GenericStore:
 
         :raises IntegrityError: a key was taken meanwhile (databases with several writers)
         """
-        for account in changed.values():
-            available, locked, pending = account.balances
-            Account.objects.using(self.using).filter(pk=account.id).update(
-                balance=available,
-                locked_balance=locked,
-                pending_balance=pending,
-                version=account.version,
-            )
+        with moving(changed, self.using):
+            self._write_accounts(changed.values())
         last_id = (
             Posting.objects.using(self.using).order_by("-pk").values_list("pk", flat=True).first()
             or 0
@@ -155,6 +150,16 @@ class GenericStore:
             )
         Posting.objects.using(self.using).bulk_create(postings)
         return results
+
+    def _write_accounts(self, changed: Iterable[AccountState]) -> None:
+        for account in changed:
+            available, locked, pending = account.balances
+            Account.objects.using(self.using).filter(pk=account.id).update(
+                balance=available,
+                locked_balance=locked,
+                pending_balance=pending,
+                version=account.version,
+            )
 
     def write_meta(self, metas: Mapping[int, Mapping[str, object]]) -> None:
         """Keep the free-form data of entries, by entry id."""

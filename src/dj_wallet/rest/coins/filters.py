@@ -1,10 +1,14 @@
 """What a list of coin wallets can be narrowed to."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.db.models import Q
 from rest_framework.request import Request
 from rest_framework.serializers import BooleanField
 
 from dj_wallet.ledger.accounts import MAX_ASSET_CODE_LENGTH
+from dj_wallet.models import Wallet
 from dj_wallet.rest.fields import StrictSerializer, TextField
 
 from .queries import ARCHIVED
@@ -21,15 +25,20 @@ class CoinWalletFilter(StrictSerializer):
     archived = BooleanField(default=False)
 
 
-def find_filters(request: Request) -> Q:
-    """Return the condition that the request's parameters name.
+def read_filters(request: Request) -> dict[str, Any]:
+    """Return what the request's parameters ask for.
 
     :raises ValidationError: one is unknown or makes no sense
     """
     given = {name: value for name, value in request.query_params.items() if name not in PAGING}
     asked = CoinWalletFilter(data=given)
     asked.is_valid(raise_exception=True)
-    wanted = asked.validated_data
+    wanted: dict[str, Any] = asked.validated_data
+    return wanted
+
+
+def build_condition(wanted: Mapping[str, Any]) -> Q:
+    """Return the condition that picks what is asked for."""
     put_away = Q(is_frozen=True, frozen_reason=ARCHIVED)
     condition = put_away if wanted["archived"] else ~put_away
     if "coin" in wanted:
@@ -39,3 +48,18 @@ def find_filters(request: Request) -> Q:
             has = Q(**{f"{column}__gt": 0})
             condition &= has if wanted[name] else ~has
     return condition
+
+
+def describe(wallet: Wallet) -> dict[str, Any]:
+    """Return what a wallet can be picked by; see `is_wanted`."""
+    return {
+        "coin": wallet.asset_id,
+        "with_balance": wallet.balance > 0,
+        "with_locked": wallet.locked_balance > 0,
+        "archived": bool(wallet.is_frozen and wallet.frozen_reason == ARCHIVED),
+    }
+
+
+def is_wanted(description: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Tell whether what is asked for includes a wallet of this description: as `build_condition` does."""
+    return all(description[name] == value for name, value in wanted.items())

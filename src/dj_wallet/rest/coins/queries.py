@@ -22,16 +22,23 @@ def list_coin_wallets(user: User) -> QuerySet[Wallet]:
     """Return the coin wallets that the user may see, with coin, address and the time of the last change. One query."""
     wallets = Wallet.objects.all() if user.is_staff else Wallet.objects.held_by(user)
     users = ContentType.objects.get_for_model(User)
+    return select_details(wallets.filter(holder_type=users, slug=Lower("asset_id")))
+
+
+def select_details(wallets: QuerySet[Wallet]) -> QuerySet[Wallet]:
+    """Let wallets come with coin, address and the time of the last change."""
     current = Address.objects.filter(wallet=OuterRef("pk"), is_current=True)
-    return (
-        wallets.filter(holder_type=users, slug=Lower("asset_id"))
-        .select_related("asset")
-        .annotate(
-            address=Subquery(current.values("address")[:1]),
-            # GREATEST passes over what is null.
-            changed_at=Greatest("updated_at", *_list_last_movements()),
-        )
+    return wallets.select_related("asset").annotate(
+        address=Subquery(current.values("address")[:1]),
+        # GREATEST passes over what is null.
+        changed_at=Greatest("updated_at", *_list_last_movements()),
     )
+
+
+def is_coin_wallet(wallet: Wallet) -> bool:
+    """Tell whether it is one: held by a user, and named after its coin. No query."""
+    users = ContentType.objects.get_for_model(User)
+    return bool(wallet.holder_type_id == users.pk and wallet.slug == wallet.asset_id.lower())
 
 
 def get_coin_wallet(user: User, pk: int) -> Wallet:

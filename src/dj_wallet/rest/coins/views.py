@@ -1,6 +1,6 @@
 """Seed 000's wallets: list, open, see, change, remove, and what they hold together."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -8,15 +8,19 @@ from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from dj_wallet.identity.models import User
 from dj_wallet.models import Wallet
 from dj_wallet.rest.bodies import show_amount, show_time
 from dj_wallet.rest.conditions import check_precondition, is_known, tag
+from dj_wallet.rest.pagination import NewestFirst
+from dj_wallet.rest.rendered import Rendered, render
 from dj_wallet.rest.schema import IF_MATCH, IF_NONE_MATCH, WITH_BODY, errors
 from dj_wallet.rest.services import get_asset
-from dj_wallet.rest.views import ApiView
+from dj_wallet.rest.views import ApiView, find_wallet_cache
+from dj_wallet.rest.wallet_cache import Entry, Form, get_by_id, list_of_user, pack
 
 from . import queries, schemas, services
-from .filters import find_filters
+from .filters import build_condition, describe, is_wanted, read_filters
 
 # Seed 000 shows eight decimals; a coin with more shows all it has.
 DECIMALS = 8
@@ -48,9 +52,25 @@ class CoinWalletsView(ApiView):
         tags=["coin wallets"],
     )
     def get(self, request: Request) -> Response:
-        wallets = queries.list_coin_wallets(self.user).filter(find_filters(request))
+        wanted = read_filters(request)
+        if (kept := self.find_kept(request, wanted)) is not None:
+            return Response(kept)
+        wallets = queries.list_coin_wallets(self.user).filter(build_condition(wanted))
         page = self.paginate_queryset(wallets) or []
         return self.get_paginated_response(show_coin_wallets(page))
+
+    def find_kept(self, request: Request, wanted: dict[str, Any]) -> Rendered | None:
+        """Return the first page as the cache keeps it, or None if the database has to be asked."""
+        cache = find_wallet_cache(self.user)
+        entries = cache and list_of_user(cache, self.user, COIN)
+        if entries is None:
+            return None
+        members = [
+            (entry.head["id"], add_owner(entry, self.user))
+            for entry in entries
+            if is_wanted(entry.head, wanted)
+        ]
+        return NewestFirst().render_first(members, request)
 
     @extend_schema(
         operation_id="open_coin_wallet",
@@ -81,12 +101,16 @@ class CoinWalletView(ApiView):
         tags=["coin wallets"],
     )
     def get(self, request: Request, pk: int) -> Response:
-        wallet = queries.get_coin_wallet(self.user, pk)
-        if is_known(request, build_tag(wallet)):
-            return Response(
-                status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": build_tag(wallet)}
-            )
-        return answer(wallet)
+        cache = find_wallet_cache(self.user)
+        if cache is None:
+            wallet = queries.get_coin_wallet(self.user, pk)
+            current, body = build_tag(wallet), None
+        else:
+            entry = get_by_id(cache, self.user, pk, COIN)
+            current, body = entry.head["tag"], Rendered(add_owner(entry, self.user))
+        if is_known(request, current):
+            return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": current})
+        return answer(wallet) if body is None else Response(body, headers={"ETag": current})
 
     @extend_schema(
         operation_id="change_coin_wallet",
@@ -156,11 +180,19 @@ def show_coin_wallets(wallets: list[Wallet]) -> list[dict[str, Any]]:
 
 def show_coin_wallet(wallet: Wallet, user: Any) -> dict[str, Any]:
     """Return a wallet as the seed shows it."""
+    return {"id": wallet.pk, "user": show_owner(user), **show_details(wallet)}
+
+
+def show_owner(user: User) -> dict[str, str]:
+    """Return whose a wallet is."""
+    return {"id": str(user.pk), "username": user.username, "email": user.email}
+
+
+def show_details(wallet: Wallet) -> dict[str, Any]:
+    """Return what a wallet is and holds."""
     meta = dict(wallet.meta or {})
     places = max(wallet.decimal_places, DECIMALS)
     return {
-        "id": wallet.pk,
-        "user": {"id": str(user.pk), "username": user.username, "email": user.email},
         "coin": {"symbol": wallet.asset_id, "name": wallet.asset.name or wallet.asset_id},
         "balance": show_amount(wallet.balance, places),
         "locked_balance": show_amount(wallet.locked_balance, places),
@@ -172,6 +204,23 @@ def show_coin_wallet(wallet: Wallet, user: Any) -> dict[str, Any]:
         "created_at": show_time(wallet.created_at),
         "updated_at": show_time(queries.find_change(wallet)),
     }
+
+
+def show_in_cache(wallet: Wallet) -> bytes:
+    """Return what is kept of a coin wallet: everything but whose it is, who may be renamed."""
+    if not queries.is_coin_wallet(wallet):
+        return b""
+    body = render(show_details(wallet))
+    return pack(wallet, body, tag=build_tag(wallet), **describe(wallet))
+
+
+def add_owner(entry: Entry, user: User) -> bytes:
+    """Return what is kept of the user's coin wallet as `show_coin_wallet` shows it."""
+    owner = render({"id": entry.head["id"], "user": show_owner(user)})
+    return owner[:-1] + b"," + entry.body[1:]
+
+
+COIN: Final = Form("coin", queries.select_details, show_in_cache)
 
 
 def show_holding(row: dict[str, Any]) -> dict[str, Any]:
