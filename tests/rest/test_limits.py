@@ -1,8 +1,6 @@
 """How many requests a caller may make, counted in a real Redis."""
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,16 +10,8 @@ from dj_wallet.identity.services import create_api_key
 from dj_wallet.rest.limits import Buckets, get_buckets
 from tests.events.conftest import find_port
 from tests.rest.api import Api
-from wallet_service.embedded import RedisServer
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder: Path = tmp_path_factory.mktemp("redis")
-    with RedisServer(folder / "data", find_port(), log=folder / "log") as server:
-        yield server.url()
 
 
 @pytest.fixture

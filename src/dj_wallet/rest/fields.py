@@ -62,6 +62,11 @@ class AmountField(serializers.Field[str, Any, str, Any]):
         return value if isinstance(value, str) else format(value, "f")
 
 
+@extend_schema_field({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["12.50"]})
+class BalanceField(AmountField):
+    """An amount that may be below zero: what an overdrawn wallet has."""
+
+
 @extend_schema_field({"type": "string", "format": "uuid"})
 class CanonicalUUIDField(serializers.Field[UUID, Any, str, Any]):
     """A UUID as 36 characters, and in no other spelling."""

@@ -32,13 +32,10 @@ def render(value: Any) -> bytes:
 
 def render_page(results: Sequence[bytes], following: str | None) -> Rendered:
     """Return the first page of a list whose members are rendered."""
-    return Rendered(
-        b'{"next":'
-        + render(following)
-        + b',"previous":null,"results":['
-        + b",".join(results)
-        + b"]}"
-    )
+    # The framework renders None as nothing at all.
+    link = b"null" if following is None else render(following)
+    joined = b",".join(results)
+    return Rendered(b'{"next":' + link + b',"previous":null,"results":[' + joined + b"]}")
 
 
 _renderer = JSONRenderer()

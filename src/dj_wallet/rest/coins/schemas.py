@@ -5,7 +5,7 @@ from typing import Any, Final
 from rest_framework import serializers
 
 from dj_wallet.ledger.accounts import MAX_ASSET_CODE_LENGTH
-from dj_wallet.rest.fields import AmountField, MetaField, StrictSerializer, TextField
+from dj_wallet.rest.fields import AmountField, BalanceField, MetaField, StrictSerializer, TextField
 
 MAX_LABEL_LENGTH: Final = 100
 
@@ -54,7 +54,7 @@ class CoinWalletBody(serializers.Serializer[Any]):
             "id": serializers.IntegerField(),
             "user": OwnerBody(),
             "coin": CoinBody(),
-            "balance": AmountField(),
+            "balance": BalanceField(),
             "locked_balance": AmountField(),
             "pending_balance": AmountField(),
             "address": serializers.CharField(allow_null=True),
@@ -71,10 +71,10 @@ class HoldingBody(serializers.Serializer[Any]):
 
     coin = serializers.CharField()
     wallets = serializers.IntegerField()
-    balance = AmountField()
+    balance = BalanceField()
     locked_balance = AmountField()
     pending_balance = AmountField()
-    total = AmountField()
+    total = BalanceField()
 
 
 class PortfolioBody(serializers.Serializer[Any]):

@@ -8,6 +8,7 @@ from dj_wallet.ledger.accounts import MAX_ASSET_CODE_LENGTH
 from dj_wallet.ledger_service.models import MAX_ID_LENGTH
 from dj_wallet.rest.fields import (
     AmountField,
+    BalanceField,
     CanonicalUUIDField,
     MetaField,
     StrictSerializer,
@@ -55,7 +56,7 @@ class AccountBody(serializers.Serializer[Any]):
     account_id = serializers.UUIDField()
     external_owner_id = serializers.CharField()
     currency = serializers.CharField()
-    balance = AmountField()
+    balance = BalanceField()
     locked_balance = AmountField()
     pending_balance = AmountField()
     is_frozen = serializers.BooleanField()
@@ -67,7 +68,7 @@ class ReceiptBody(serializers.Serializer[Any]):
 
     transaction_id = serializers.UUIDField()
     account_id = serializers.UUIDField()
-    balance = AmountField()
+    balance = BalanceField()
     reference_id = serializers.CharField()
     idempotency_key = serializers.CharField()
 
@@ -78,7 +79,7 @@ class MoveReceiptBody(serializers.Serializer[Any]):
     transaction_id = serializers.UUIDField()
     from_account_id = serializers.UUIDField()
     to_account_id = serializers.UUIDField()
-    from_balance = AmountField()
-    to_balance = AmountField()
+    from_balance = BalanceField()
+    to_balance = BalanceField()
     reference_id = serializers.CharField()
     idempotency_key = serializers.CharField()
