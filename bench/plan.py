@@ -22,6 +22,7 @@ WALLET_API = "bench.holders.wallet_api"
 OUR_API = System("ours", OUR_PYTHON, OUR_APPS, WALLET_API)
 OUR_LEDGER = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.ledger")
 OUR_HOLDS = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.holds")
+OUR_BULK = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.bulk")
 OUR_READS = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.reads")
 OUR_CHAIN = System("ours", OUR_PYTHON, OUR_APPS, "bench.ours.chain")
 DJ_WALLET = System("dj-wallet 0.1.0", environment.PYTHON, OUR_APPS, WALLET_API)
@@ -109,6 +110,13 @@ COMPARISONS = {
     "unlock": worker(OUR_HOLDS, "wallets", "unlock"),
     "pay order": worker(OUR_HOLDS, "wallets", "pay"),
     "release escrow": worker(OUR_HOLDS, "wallets", "release"),
+    "dj-wallet pay": worker(DJ_WALLET, "djwallet", "pay"),
+    "public pay": worker(OUR_API, "wallets", "pay"),
+    "dj-wallet refund": worker(DJ_WALLET, "djwallet", "refund"),
+    "public refund": worker(OUR_API, "wallets", "refund"),
+    "dj-wallet deposit alone": worker(DJ_WALLET, "djwallet", "deposit_alone"),
+    "deposit many": worker(OUR_BULK, "wallets", "deposit_many"),
+    "cart": worker(OUR_BULK, "wallets", "cart"),
     "ledger batch": worker(OUR_LEDGER, "wallets", "batch"),
     "http": Measurement("service", http.run),
     "derive": worker(OUR_CHAIN, "wallets", "derive"),
@@ -225,6 +233,7 @@ def _speed_rows() -> Iterator[Row]:
         better="high",
         conditions=atomic,
     )
+    yield from _purchase_rows(atomic)
     yield Row(
         name="single transfer, 1 caller",
         ours="ledger single",
@@ -309,6 +318,46 @@ def _hold_rows() -> Iterator[Row]:
             better="high",
             conditions=conditions,
         )
+
+
+def _purchase_rows(atomic: str) -> Iterator[Row]:
+    for name, unit, target, conditions in (
+        ("pay", "payments/s", 8, "one unit of a product with a wallet of its own, 100 of them"),
+        ("refund", "refunds/s", 10, "a whole transfer, made before"),
+    ):
+        yield Row(
+            name=f"{name} in atomic() vs dj-wallet",
+            ours=f"public {name}",
+            peer=f"dj-wallet {name}",
+            peer_name=DJ_WALLET.name,
+            metric=rate,
+            unit=unit,
+            target=target,
+            better="high",
+            conditions=f"{atomic}; {conditions}",
+        )
+    yield Row(
+        name="10,000 deposits in bulk vs a loop",
+        ours="deposit many",
+        peer="dj-wallet deposit alone",
+        peer_name=f"{DJ_WALLET.name}, one by one",
+        metric=rate,
+        unit="deposits/s",
+        target=100,
+        better="high",
+        conditions="deposit_many of 10,000 items, checks and records included; the peer: deposit() in a loop",
+    )
+    yield Row(
+        name="cart of 50 items, p50",
+        ours="cart",
+        peer=None,
+        peer_name=None,
+        metric=p50_ms,
+        unit="ms",
+        target=10,
+        better="low",
+        conditions="pay_cart inside atomic(), 50 products with wallets of their own",
+    )
 
 
 def _http_rows() -> Iterator[Row]:

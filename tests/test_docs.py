@@ -245,6 +245,14 @@ def test_every_test_and_function_named_is_in_its_file(path):
                 ), f"{file}::{inner}"
 
 
+def test_every_name_of_ours_in_the_laravel_table_exists():
+    sources = "".join(path.read_text() for path in (ROOT / "src" / "dj_wallet").rglob("*.py"))
+    known = set(re.findall(r"\w+", sources)) | {"user"}
+    for _, ours in list_rows(ROOT / "docs" / "coming-from-laravel-wallet.md"):
+        for span in CODE.findall(ours):
+            assert set(re.findall(r"[a-zA-Z_]\w+", span)) <= known, span
+
+
 def list_rows(path: Path) -> list[list[str]]:
     return list_rows_of(path.read_text())
 

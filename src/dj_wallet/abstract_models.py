@@ -12,6 +12,7 @@ from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from .conf import wallet_settings
 from .holders import HolderKeyField
@@ -28,6 +29,8 @@ from .swapping import SwappableKey
 DEFAULT_SLUG = "default"
 # What a SlugField holds. SQLite would take more.
 MAX_SLUG_LENGTH = 50
+# By name: models do not import services.
+LIMITS, LOTS = "dj_wallet.services.limits", "dj_wallet.services.lots"
 
 
 class AbstractWallet(Account):
@@ -116,13 +119,16 @@ class AbstractWallet(Account):
         self.balance = balance
         return balance
 
-    def audit_balance(self) -> dict[str, Any]:
-        """Return the balance beside what the postings say, and the wallet's transactions, oldest first."""
+    def audit_balance(self, *, with_transactions: bool = True) -> dict[str, Any]:
+        """Return the balance beside what the postings say, and the wallet's transactions, oldest first.
+
+        :param with_transactions: False leaves them in the database, where they are only counted
+        """
         calculated, discrepancy = self.recalculate_balance()
         records = self.transactions.order_by("created_at", "pk").values(  # type: ignore[attr-defined]
             "uuid", "type", "amount", "confirmed", "created_at", "meta"
         )
-        transactions = list(records)
+        transactions = list(records) if with_transactions else []
         return {
             "wallet_uuid": str(self.uuid),
             "wallet_slug": self.slug,
@@ -130,7 +136,7 @@ class AbstractWallet(Account):
             "calculated_balance": calculated,
             "discrepancy": discrepancy,
             "is_consistent": discrepancy == 0,
-            "transaction_count": len(transactions),
+            "transaction_count": len(transactions) if with_transactions else records.count(),
             "transactions": transactions,
         }
 
@@ -187,6 +193,22 @@ class AbstractWallet(Account):
         from .utils import get_transfer_service
 
         return get_transfer_service().transfer_between(self, to_wallet, amount, meta, **options)
+
+    def grant_credit(self, amount: Any, **options: Any) -> Any:
+        """Grant credit that is spent first and may expire; see `services.lots.grant_credit`."""
+        return import_string(f"{LOTS}.grant_credit")(wallet=self, amount=amount, **options)
+
+    def list_lots(self) -> Any:
+        """Return the lots that hold something, in the order in which they are spent."""
+        return import_string(f"{LOTS}.list_lots")(wallet=self)
+
+    def set_limits(self, **limits: Any) -> Any:
+        """Set limits of this wallet; see `services.limits.set_limits`."""
+        return import_string(f"{LIMITS}.set_limits")(wallet=self, **limits)
+
+    def get_limits(self) -> Any:
+        """Return the limits of this wallet and what they leave now."""
+        return import_string(f"{LIMITS}.get_limits")(wallet=self)
 
 
 class AbstractTransaction(models.Model):

@@ -1,7 +1,7 @@
 """The admin: everything can be looked at; money moves by adjustment only, and each action is one call of a service.
 
 What money touched can be neither added nor edited nor deleted here. Freezing needs the permission to change wallets,
-adjusting the permission `dj_wallet.adjust_wallet`.
+adjusting the permission `dj_wallet.adjust_wallet`, setting limits `dj_wallet.limit_wallet`.
 """
 
 import uuid
@@ -20,10 +20,12 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .abstract_models import AbstractWallet
+from .admin_limits import LimitsPages
 from .admin_pages import (
     Column,
     answer_csv,
@@ -40,10 +42,11 @@ from .admin_theme import ModelAdmin
 from .hold_queries import explain_hold
 from .ledger.engine import Bucket
 from .ledger.errors import WalletException
-from .ledger.models import Account, Asset, LedgerEntry, Posting
+from .ledger.models import Account, Asset, BalanceRepair, LedgerEntry, Posting
 from .ledger.money import EXACT, parse_amount
 from .ledger.queries import get_balance
-from .models import Escrow, Hold, Transaction, Transfer, Wallet
+from .ledger.rule_models import Lot
+from .models import Escrow, Hold, Purchase, PurchaseLine, Transaction, Transfer, Wallet
 from .services.adjustments import adjust_wallet
 from .services.escrow import dispute_escrow, refund_escrow, release_escrow
 from .services.holds import release_hold
@@ -182,8 +185,8 @@ class AdjustmentForm(forms.Form):
 
 
 @admin.register(Wallet)
-class WalletAdmin(ReadOnlyAdmin):
-    """Wallets, with freezing and adjustments."""
+class WalletAdmin(LimitsPages, ReadOnlyAdmin):
+    """Wallets, with freezing, adjustments and limits."""
 
     list_display = (
         "slug",
@@ -291,6 +294,7 @@ class WalletAdmin(ReadOnlyAdmin):
             ("freeze", self.freeze_view),
             ("unfreeze", self.unfreeze_view),
             ("adjust", self.adjust_view),
+            ("limits", self.limits_view),
         ]
         own = [
             path(
@@ -321,7 +325,11 @@ class WalletAdmin(ReadOnlyAdmin):
             "problems": problems,
             "can_freeze": self.has_freeze_permission(request),
             "can_adjust": self.has_adjust_permission(request),
-            "urls": {verb: self._url(verb, wallet) for verb in ("freeze", "unfreeze", "adjust")},
+            "can_limit": self.has_limit_permission(request),
+            "rules": self.describe_rules(wallet),
+            "urls": {
+                verb: self._url(verb, wallet) for verb in ("freeze", "unfreeze", "adjust", "limits")
+            },
         }
         request.GET = _without(request.GET, "audit")
         return super().change_view(
@@ -823,6 +831,179 @@ class EscrowAdmin(LockedMoneyAdmin):
         self.run_each(request, queryset, dispute_escrow, gettext("Disputed"))
 
 
+@admin.register(Purchase)
+class PurchaseAdmin(ReadOnlyAdmin):
+    """Who bought for how much; the page shows the lines."""
+
+    list_display = ("uuid", "payer", "shown_total", "shown_fee", "shown_discount", "created_at")
+    list_filter = ("created_at",)
+    search_fields = ("uuid",)
+    search_help_text = _("UUID of the purchase or of the wallet, idempotency key, entry number")
+    ordering = ("-pk",)
+    fields = (
+        "uuid",
+        "payer",
+        "shown_total",
+        "shown_fee",
+        "shown_discount",
+        "lines_bought",
+        "entry_id",
+        "idempotency_key",
+        "created_at",
+    )
+    export_columns: ClassVar[tuple[Column, ...]] = (
+        ("id", lambda row: row.pk),
+        ("uuid", lambda row: row.uuid),
+        ("wallet", lambda row: row.wallet.uuid),
+        ("total", lambda row: row.total),
+        ("fee", lambda row: row.fee),
+        ("discount", lambda row: row.discount),
+        ("asset", lambda row: row.wallet.asset_id),
+        ("entry_id", lambda row: row.entry_id),
+        ("created_at", lambda row: row.created_at.isoformat()),
+    )
+
+    def match(self, term: str) -> Q:
+        found = Q(idempotency_key=term)
+        if number := read_uuid(term):
+            found |= Q(uuid=number) | Q(wallet__uuid=number)
+        if (pk := read_id(term)) is not None:
+            found |= Q(pk=pk) | Q(entry_id=pk)
+        return found
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related("wallet")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return name_holders_of(lambda row: [row.wallet], super().get_changelist(request, **kwargs))
+
+    @admin.display(description=_("wallet"))
+    def payer(self, row: Purchase) -> str:
+        return self.link_to_wallet(row.wallet)
+
+    @admin.display(description=_("total"), ordering="total")
+    def shown_total(self, row: Purchase) -> str:
+        return f"{format_amount(row.total, row.wallet.decimal_places)} {row.wallet.asset_id}"
+
+    @admin.display(description=_("fee"))
+    def shown_fee(self, row: Purchase) -> str:
+        return format_amount(row.fee, row.wallet.decimal_places)
+
+    @admin.display(description=_("discount"))
+    def shown_discount(self, row: Purchase) -> str:
+        return format_amount(row.discount, row.wallet.decimal_places)
+
+    @admin.display(description=_("lines"))
+    def lines_bought(self, row: Purchase) -> str:
+        lines = row.lines.order_by("pk")
+        return format_html_join(
+            mark_safe("<br>"), "{}", ((self.link_to(line, line.pk, str(line)),) for line in lines)
+        )
+
+
+@admin.register(PurchaseLine)
+class PurchaseLineAdmin(ReadOnlyAdmin):
+    """What was bought, how many, and how much of it was given back."""
+
+    list_display = ("name", "quantity", "shown_total", "refunded_quantity", "shown_refunded", "of")
+    search_fields = ("name",)
+    search_help_text = _("Name of the product, UUID of the purchase, number of the line, exactly")
+    ordering = ("-pk",)
+    fields = (
+        "of",
+        "name",
+        "quantity",
+        "shown_price",
+        "shown_total",
+        "fee_payer",
+        "is_fee_refundable",
+        "refunded_quantity",
+        "shown_refunded",
+    )
+    export_columns: ClassVar[tuple[Column, ...]] = (
+        ("id", lambda row: row.pk),
+        ("purchase", lambda row: row.purchase.uuid),
+        ("name", lambda row: row.name),
+        ("quantity", lambda row: row.quantity),
+        ("unit_price", lambda row: row.unit_price),
+        ("discount", lambda row: row.discount),
+        ("fee", lambda row: row.fee),
+        ("net", lambda row: row.net),
+        ("total", lambda row: row.total),
+        ("refunded_quantity", lambda row: row.refunded_quantity),
+        ("refunded_amount", lambda row: row.refunded_amount),
+    )
+
+    def match(self, term: str) -> Q:
+        found = Q(name=term)
+        if number := read_uuid(term):
+            found |= Q(purchase__uuid=number)
+        if (pk := read_id(term)) is not None:
+            found |= Q(pk=pk)
+        return found
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related("purchase__wallet")
+
+    def _show(self, row: PurchaseLine, amount: Decimal) -> str:
+        wallet = row.purchase.wallet
+        return f"{format_amount(amount, wallet.decimal_places)} {wallet.asset_id}"
+
+    @admin.display(description=_("purchase"))
+    def of(self, row: PurchaseLine) -> str:
+        return self.link_to(row.purchase, row.purchase_id, str(row.purchase.uuid))
+
+    @admin.display(description=_("unit price"))
+    def shown_price(self, row: PurchaseLine) -> str:
+        return self._show(row, row.unit_price)
+
+    @admin.display(description=_("total"), ordering="total")
+    def shown_total(self, row: PurchaseLine) -> str:
+        return self._show(row, row.total)
+
+    @admin.display(description=_("given back"), ordering="refunded_amount")
+    def shown_refunded(self, row: PurchaseLine) -> str:
+        return self._show(row, row.refunded_amount)
+
+
+@admin.register(BalanceRepair)
+class BalanceRepairAdmin(ReadOnlyAdmin):
+    """Balances that somebody had altered, and what `sync_balance` set them to."""
+
+    list_display = ("created_at", "wallet", "shown_found", "shown_restored")
+    list_filter = ("created_at",)
+    search_fields = ("account",)
+    search_help_text = _("Number of the account, exactly")
+    ordering = ("-pk",)
+    fields = list_display
+    export_columns: ClassVar[tuple[Column, ...]] = (
+        ("id", lambda row: row.pk),
+        ("account", lambda row: row.account_id),
+        ("found", lambda row: row.found),
+        ("restored", lambda row: row.restored),
+        ("created_at", lambda row: row.created_at.isoformat()),
+    )
+
+    def match(self, term: str) -> Q:
+        pk = read_id(term)
+        return Q(pk__in=[]) if pk is None else Q(account_id=pk)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related("account")
+
+    @admin.display(description=_("wallet"))
+    def wallet(self, row: BalanceRepair) -> str:
+        return self.link_to(Wallet, row.account_id, f"wallet {row.account_id}")
+
+    @admin.display(description=_("found"))
+    def shown_found(self, row: BalanceRepair) -> str:
+        return f"{format_amount(row.found, row.account.decimal_places)} {row.account.asset_id}"
+
+    @admin.display(description=_("restored"))
+    def shown_restored(self, row: BalanceRepair) -> str:
+        return f"{format_amount(row.restored, row.account.decimal_places)} {row.account.asset_id}"
+
+
 @admin.register(Asset)
 class AssetAdmin(ModelAdmin):
     """What is counted. An asset can be added and renamed; how many digits it has stays."""
@@ -1012,3 +1193,80 @@ class LedgerEntryAdmin(LedgerAdmin):
     @admin.display(description=_("balance after"))
     def shown_balance(self, row: LedgerEntry) -> str:
         return format_amount(row.balance_after, row.account.decimal_places)
+
+
+@admin.register(Lot)
+class LotAdmin(ReadOnlyAdmin):
+    """Credit that was granted, and what is left of it."""
+
+    list_display = (
+        "uuid",
+        "of_wallet",
+        "source",
+        "shown_remaining",
+        "shown_amount",
+        "priority",
+        "expires_at",
+        "is_withdrawable",
+    )
+    list_filter = ("source", "is_withdrawable", "expires_at", "created_at")
+    search_fields = ("uuid",)
+    search_help_text = _("UUID, idempotency key, source, entry or account number, exactly")
+    ordering = ("-pk",)
+    fields = (
+        "uuid",
+        "of_wallet",
+        "source",
+        "origin",
+        "shown_amount",
+        "shown_remaining",
+        "priority",
+        "expires_at",
+        "is_withdrawable",
+        "entry_id",
+        "idempotency_key",
+        "revoked_at",
+        "revoked_reason",
+        "created_at",
+    )
+    export_columns: ClassVar[tuple[Column, ...]] = tuple(
+        (name, attrgetter(name))
+        for name in (
+            "id",
+            "uuid",
+            "account_id",
+            "source",
+            "origin",
+            "amount",
+            "remaining",
+            "priority",
+            "expires_at",
+            "is_withdrawable",
+            "entry_id",
+            "created_at",
+        )
+    )
+
+    def match(self, term: str) -> Q:
+        found = Q(idempotency_key=term) | Q(source=term)
+        if number := read_uuid(term):
+            found |= Q(uuid=number)
+        if (pk := read_id(term)) is not None:
+            found |= Q(entry_id=pk) | Q(account_id=pk)
+        return found
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related("account")
+
+    @admin.display(description=_("wallet"))
+    def of_wallet(self, lot: Lot) -> str:
+        return self.link_to(Wallet, lot.account_id, f"wallet {lot.account_id}")
+
+    @admin.display(description=_("left"), ordering="remaining")
+    def shown_remaining(self, lot: Lot) -> str:
+        return format_amount(lot.remaining, lot.account.decimal_places)
+
+    @admin.display(description=_("granted"), ordering="amount")
+    def shown_amount(self, lot: Lot) -> str:
+        amount = format_amount(lot.amount, lot.account.decimal_places)
+        return f"{amount} {lot.account.asset_id}"

@@ -12,7 +12,7 @@ class DjangoWalletsConfig(AppConfig):
 
     def ready(self) -> None:
         from .adoption.audit import check_openings
-        from .audit import check_transactions
+        from .audit import check_lots, check_transactions
         from .checks import check_settings
         from .hold_audit import check_hold_steps, check_locked_money
         from .ledger.audit import CHECKS
@@ -22,6 +22,12 @@ class DjangoWalletsConfig(AppConfig):
         register(check_settings)
         install_mixin_class()
         connection_created.connect(prepare_connection, dispatch_uid="dj_wallet.prepare_connection")
-        for check in (check_transactions, check_openings, check_locked_money, check_hold_steps):
+        for check in (
+            check_transactions,
+            check_lots,
+            check_openings,
+            check_locked_money,
+            check_hold_steps,
+        ):
             if check not in CHECKS:
                 CHECKS.append(check)

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 
 from .ledger.money import MAX_DECIMAL_PLACES
 
@@ -55,6 +56,9 @@ DOTTED: Final[Rule] = (_is_dotted, "a dotted path")
 class WalletSettings:
     """Attribute access to DJ_WALLET with defaults; `WALLET_MATH_SCALE` and `MATH_SCALE` are the same setting.
 
+    A value that was read is kept until Django says that the setting changed (override_settings): every movement reads
+    several, and each reading costs as much as building a record.
+
     :raises ImproperlyConfigured: when reading a setting whose value makes no sense
     """
 
@@ -69,7 +73,13 @@ class WalletSettings:
         is_valid, expected = RULES.get(setting, DOTTED)
         if not is_valid(value):
             raise ImproperlyConfigured(f"DJ_WALLET[{setting!r}] must be {expected}, not {value!r}.")
+        self.__dict__[name] = value
         return value
+
+    def forget(self, *, setting: str, **kwargs: Any) -> None:
+        """Read anew what changed; a receiver of Django's `setting_changed`."""
+        if setting in ("DJ_WALLET", "dj_wallet"):
+            self.__dict__.clear()
 
 
 def find_setting(name: str) -> str | None:
@@ -93,3 +103,4 @@ def read_user_settings() -> Mapping[str, Any]:
 
 
 wallet_settings = WalletSettings()
+setting_changed.connect(wallet_settings.forget)

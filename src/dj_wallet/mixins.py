@@ -11,6 +11,8 @@ from .exceptions import WalletException
 from .holders import remember_wallet, with_wallets
 from .ledger.money import ZERO
 from .ledger.post import run_in_transaction, start_writing
+from .services.limits import set_limits
+from .services.lots import grant_credit
 from .utils import (
     get_exchange_service,
     get_purchase_service,
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from .cart import Cart
-    from .models import Hold, Purchase, Transaction, Transfer, Wallet
+    from .models import Hold, Lot, Purchase, Transaction, Transfer, Wallet
     from .pricing import Fee, Quote
+    from .services.limits import LimitStatus
 
 DEFAULT_SLUG = "default"
 
@@ -192,6 +195,14 @@ class WalletMixin:
 
         return PurchaseLine.objects.of(cast(models.Model, self), product).count_units()
 
+    def grant_credit(self, amount: Any, **options: Any) -> "Lot":
+        """Grant credit to the default wallet; see `services.lots.grant_credit`."""
+        return grant_credit(wallet=self.get_wallet(), amount=amount, **options)
+
+    def set_limits(self, **limits: Any) -> "LimitStatus":
+        """Set limits of the default wallet; see `services.limits.set_limits`."""
+        return set_limits(wallet=self.get_wallet(), **limits)
+
     def freeze_wallet(self, slug: str = DEFAULT_SLUG, reason: str = "") -> "Wallet":
         """Freeze the wallet and return it."""
         wallet = self.get_wallet(slug)
@@ -244,6 +255,9 @@ class ProductMixin:
     def take_stock(self, customer: Any, quantity: int) -> bool:
         """Take so many out of stock and tell whether there were enough; what this writes is undone if the payment fails."""
         return self.can_buy(customer, quantity)
+
+    def return_stock(self, customer: Any, quantity: int) -> None:
+        """Put so many back into stock: a refund gave these units back, in the same transaction. Does nothing by itself."""
 
     def get_discount_product(self, customer: Any) -> Any:
         """Return what this customer pays less for one unit."""

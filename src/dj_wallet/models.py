@@ -25,6 +25,7 @@ from .ledger.models import (
     Posting,
 )
 from .ledger.money import ZERO
+from .ledger.rule_models import Lot, LotUse, WalletLimits
 from .pricing import BUYER, MERCHANT, Line, Quote
 from .swapping import SwappableKey
 
@@ -39,12 +40,15 @@ __all__ = [
     "Hold",
     "HoldStep",
     "LedgerEntry",
+    "Lot",
+    "LotUse",
     "Posting",
     "Purchase",
     "PurchaseLine",
     "Transaction",
     "Transfer",
     "Wallet",
+    "WalletLimits",
 ]
 
 
@@ -53,7 +57,10 @@ class Wallet(AbstractWallet):
 
     class Meta(AbstractWallet.Meta):
         abstract = False
-        permissions = [("adjust_wallet", "Can adjust the balance of a wallet")]
+        permissions = [
+            ("adjust_wallet", "Can adjust the balance of a wallet"),
+            ("limit_wallet", "Can set the limits of a wallet"),
+        ]
 
 
 class Transaction(AbstractTransaction):

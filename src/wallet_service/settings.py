@@ -240,6 +240,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
     },
     "expire-holds": {"task": "dj_wallet.expire_holds", "schedule": 10.0},
+    "expire-lots": {"task": "dj_wallet.expire_lots", "schedule": 60.0},
 }
 
 LOGGING = {

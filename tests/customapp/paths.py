@@ -1,15 +1,23 @@
 """Every path uses the models and classes of the project. Run by tests/library/test_custom.py, not collected by itself."""
 
 import os
+from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
 from dj_wallet import models as default
 from dj_wallet.cart import Cart
-from dj_wallet.exceptions import InsufficientFunds, TransactionAlreadyProcessed, WalletFrozen
+from dj_wallet.exceptions import (
+    InsufficientFunds,
+    LimitExceeded,
+    TransactionAlreadyProcessed,
+    WalletFrozen,
+)
 from dj_wallet.ledger.audit import audit_ledger
 from dj_wallet.models import Purchase
+from dj_wallet.services.lots import expire_lots, list_lots
 from dj_wallet.utils import (
     get_exchange_service,
     get_purchase_service,
@@ -153,6 +161,35 @@ def test_purchases(ann):
     get_transfer_service().refund(transfer)
     assert (ann.balance, sword.balance) == (97, 0)
     assert Purchase.objects.count() == 3
+
+
+def test_lots_are_granted_spent_restored_and_expire_through_the_services(ann):
+    first = ann.grant_credit(20, expires_at=timezone.now() + timedelta(days=1))
+    second = ann.grant_credit(10, idempotency_key="k")
+    assert ann.grant_credit(10, idempotency_key="k").replayed
+    assert noted("deposit", "deposit")
+    with pytest.raises(InsufficientFunds):
+        ann.withdraw(1)
+    purchase = ann.pay_cart(
+        Cart().with_item(Sword.objects.create()).with_item(Potion.objects.create())
+    )
+    lots = list(list_lots(wallet=ann.wallet, is_open=False))
+    assert [lot.remaining for lot in lots] == [30 - purchase.total - 10, 10]
+    get_purchase_service().refund(purchase)
+    assert [lot.remaining for lot in list_lots(wallet=ann.wallet)] == [20, 10]
+    assert expire_lots(now=timezone.now() + timedelta(days=2)) == 1
+    assert list(list_lots(wallet=ann.wallet)) == [second]
+    assert (ann.balance, first.source) == (10, "promotional")
+
+
+def test_limits_are_those_of_what_the_services_do(ann):
+    ann.deposit(100)
+    ann.set_limits(per_day=12)
+    purchase = ann.pay(Sword.objects.create()).purchase
+    with pytest.raises(LimitExceeded):
+        ann.withdraw(3)
+    get_purchase_service().refund(purchase)
+    assert ann.wallet.get_limits().spent_today == 10
 
 
 def test_the_classes_are_those_of_the_settings():

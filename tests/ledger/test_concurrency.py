@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from django.db import connection, connections, transaction
 
+from dj_wallet.bulk import DepositItem, deposit_many
 from dj_wallet.ledger.audit import audit_ledger
 from dj_wallet.ledger.engine import Posted
 from dj_wallet.ledger.errors import (
@@ -230,6 +231,52 @@ def test_one_key_for_a_pending_and_a_completed_deposit_at_once_is_a_conflict(ali
         assert isinstance(found, IdempotencyConflict) or (first and found.replayed)
         assert Transaction.objects.filter(idempotency_key=key).count() == 1
     assert alice.balance == 5
+    assert_clean()
+
+
+@pytest.mark.parametrize("verb", ["deposit", "deposit_many", "transfer"])
+@pytest.mark.parametrize("is_pending_first", [True, False])
+def test_a_key_taken_meanwhile_leaves_the_callers_transaction_usable(
+    alice, bob, verb, is_pending_first
+):
+    """A pending and a completed record of one key, each inside the transaction of its caller."""
+    alice.deposit(100)
+    assert bob.balance == 0
+    calls = {
+        "deposit": lambda me: me.deposit(5, idempotency_key="k"),
+        "deposit_many": lambda me: deposit_many([DepositItem(me, 5, idempotency_key="k")]),
+        "transfer": lambda me: me.transfer(bob, 5, idempotency_key="k"),
+    }
+
+    def wait_for_key(me):
+        return me.deposit(6, confirmed=False, idempotency_key="k")
+
+    first, second = calls[verb], wait_for_key
+    if is_pending_first:
+        first, second = second, first
+
+    def run():
+        me = Person.objects.get(pk=alice.pk)
+        with transaction.atomic():
+            me.withdraw(1)
+            try:
+                outcome = second(me)
+            except IdempotencyConflict as refusal:
+                outcome = refusal
+            me.withdraw(2)
+        return outcome
+
+    with transaction.atomic():
+        first(bob if verb != "transfer" else alice)
+        other = Background(run)
+        other._thread.join(0.3)
+    outcome = other.wait()
+    if verb == "deposit_many" and is_pending_first:
+        outcome = outcome[0].error
+    assert isinstance(outcome, IdempotencyConflict), outcome
+    alice.refresh_from_db()
+    taken = 5 if verb == "transfer" and not is_pending_first else 0
+    assert alice.balance == 100 - 3 - taken
     assert_clean()
 
 

@@ -312,6 +312,19 @@ def test_a_tampered_balance_is_found_and_repaired(alice):
     assert alice.wallet.audit_balance()["is_consistent"] is True
 
 
+@pytest.mark.postgres
+def test_an_audit_without_the_transactions_adds_up_in_the_database(
+    alice, django_assert_num_queries
+):
+    for _ in range(3):
+        alice.deposit(1)
+    wallet = alice.wallet
+    with django_assert_num_queries(2):
+        audit = wallet.audit_balance(with_transactions=False)
+    assert (audit["calculated_balance"], audit["is_consistent"]) == (3, True)
+    assert (audit["transaction_count"], audit["transactions"]) == (3, [])
+
+
 def test_every_signal_is_sent_with_its_arguments(alice, bob, sent):
     alice.get_wallet()
     alice.deposit(100, {"a": 1})

@@ -235,6 +235,45 @@ def test_units_give_back_exactly_what_was_paid(alice):
     assert alice.count_bought(course) == 0
 
 
+def count_seats(course):
+    return Course.objects.get(pk=course.pk).seats
+
+
+@pytest.fixture
+def seats(db):
+    return Course.objects.create(price=10, seats=9)
+
+
+def test_units_given_back_return_to_the_stock(alice, seats):
+    alice.deposit(100)
+    line = alice.pay(seats, 5).purchase.lines.get()
+    assert count_seats(seats) == 4
+    PurchaseService.refund(line, quantity=2)
+    assert count_seats(seats) == 6
+    PurchaseService.refund(line, amount=1)
+    assert count_seats(seats) == 6
+    PurchaseService.refund(line)
+    assert count_seats(seats) == 9
+
+
+def test_a_reversed_payment_returns_its_units_to_the_stock(alice, seats):
+    alice.deposit(100)
+    payment = alice.pay(seats, 5)
+    WalletService.reverse_transaction(payment)
+    assert count_seats(seats) == 9
+
+
+def test_a_stock_that_takes_nothing_back_stops_the_refund(bob, seats, snapshot):
+    Course.objects.update(title="no return")
+    bob.deposit(100)
+    line = bob.pay(seats).purchase.lines.get()
+    before = snapshot()
+    with transaction.atomic(), pytest.raises(ValueError, match="no return"):
+        PurchaseService.refund(line)
+    line.refresh_from_db()
+    assert (snapshot(), line.refunded_amount, count_seats(seats)) == (before, 0, 8)
+
+
 def test_more_units_than_were_bought_are_not_given_back(alice):
     alice.deposit(100)
     line = alice.pay(Course.objects.create(price=10), 3).purchase.lines.get()

@@ -97,6 +97,15 @@ def test_more_than_there_is_is_refused(api, wallet, bobs_wallet, unchanged):
     assert (answer.status, answer.code) == (422, "insufficient_funds")
 
 
+def test_more_than_a_limit_lets_out_is_refused_with_what_is_left(api, wallet, bobs_wallet):
+    wallet.set_limits(per_day=30)
+    assert api.post(PATH, order(wallet, bobs_wallet, "20"), key="k1").status == 201
+    answer = api.post(PATH, order(wallet, bobs_wallet, "11"), key="k2")
+    assert (answer.status, answer.code) == (422, "limit_exceeded")
+    details = answer.body["error"]["details"]
+    assert (details["limit"], details["left"]) == ("per_day", "10.00000000")
+
+
 def test_a_refusal_leaves_the_key_free(api, wallet, bobs_wallet):
     body = order(wallet, bobs_wallet, "100.01")
     assert api.post(PATH, body, key="k1").status == 422

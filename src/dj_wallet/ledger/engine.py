@@ -22,6 +22,7 @@ from .errors import (
     WalletFrozen,
 )
 from .money import EXACT, MAX_DECIMAL_PLACES, MAX_INTEGER_DIGITS, trim
+from .rules import Rules, apply_rules
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -62,6 +63,7 @@ class Kind(StrEnum):
     REVERSAL = "REVERSAL"
     ADJUSTMENT = "ADJUSTMENT"
     OPENING = "OPENING"
+    EXPIRY = "EXPIRY"
 
 
 class Movement(NamedTuple):
@@ -82,7 +84,9 @@ class Entry(NamedTuple):
     """A journal entry that is asked for: one business fact, all its movements or none.
 
     `allow_overdraft` lets a source go below its limit (force_withdraw); `allow_frozen` lets money that is
-    already on its way arrive at, or leave, a frozen wallet (the outcome of a payout).
+    already on its way arrive at, or leave, a frozen wallet (the outcome of a payout). For wallets with lots (`lots`):
+    `restores` are the entries whose spending this gives back, `lot_id` is the one lot that this takes from, and
+    `acts_as` is the kind that it is a part of, for a service of the user's that makes one entry of each side.
     """
 
     kind: Kind
@@ -94,10 +98,21 @@ class Entry(NamedTuple):
     meta: Mapping[str, Any] | None = None
     allow_overdraft: bool = False
     allow_frozen: bool = False
+    restores: tuple[int, ...] = ()
+    lot_id: int | None = None
+    acts_as: Kind | None = None
+
+    @property
+    def purpose(self) -> Kind:
+        """The kind that limits and lots look at."""
+        return self.acts_as or self.kind
 
 
 class AccountState(NamedTuple):
-    """What the rules need to know of a locked account. `overdraft_limit` None means no limit."""
+    """What the rules need to know of a locked account. `overdraft_limit` None means no limit.
+
+    `rules` are its own, None for most accounts.
+    """
 
     id: int
     asset: str
@@ -107,6 +122,7 @@ class AccountState(NamedTuple):
     overdraft_limit: Decimal | None
     balances: tuple[Decimal, Decimal, Decimal]
     version: int
+    rules: Rules | None = None
 
 
 class Side(NamedTuple):
@@ -132,10 +148,11 @@ class KnownEntry(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """An entry that may be written, with both sides of each movement."""
+    """An entry that may be written, with both sides of each movement, and the uses of lots it makes: (account, use)."""
 
     entry: Entry
     sides: tuple[tuple[Side, Side], ...]
+    uses: tuple[tuple[int, int], ...] = ()
 
 
 class Repeated(NamedTuple):
@@ -305,10 +322,30 @@ def _apply(
                 (movement.amount, left.balance_after, right.balance_after), significant_digits
             )
             sides.append((left, right))
+        uses = _apply_rules(entry, accounts, changed, touched)
     except WalletException as refusal:
         return refusal
     changed.update(touched)
-    return Accepted(entry, tuple(sides))
+    return Accepted(entry, tuple(sides), uses)
+
+
+def _apply_rules(
+    entry: Entry,
+    accounts: Mapping[int | str, AccountState],
+    changed: Mapping[int, AccountState],
+    touched: dict[int, AccountState],
+) -> tuple[tuple[int, int], ...]:
+    """Let the accounts that have rules of their own obey them; return the new uses of lots."""
+    uses: list[tuple[int, int]] = []
+    for account_id, after in list(touched.items()):
+        if after.rules is None:
+            continue
+        before = changed.get(account_id) or accounts[account_id]
+        rules = apply_rules(after.rules, entry, account_id, before.balances, after.balances[0])
+        known = after.rules.new_uses
+        uses += [(account_id, use) for use in rules.new_uses if use not in known]
+        touched[account_id] = after._replace(rules=rules)
+    return tuple(uses)
 
 
 def _find_account(

@@ -7,6 +7,7 @@
     +-- MovementInvalid               the entry itself makes no sense (no movements, same place twice, ...)
     +-- WalletFrozen                  the wallet takes part in no movement until it is unfrozen
     +-- InsufficientFunds             the bucket holds less than the amount, overdraft included
+    +-- LimitExceeded                 more than the limits of the wallet let out now
     +-- IdempotencyConflict           the key was used before, for something else
     +-- OutcomeUnknown                the database did not say whether it committed: ask again with the same key
     +-- LedgerReadOnly                balances and history are written by `post` only
@@ -26,14 +27,18 @@ right after the entry's own form, before any account: a repetition gets the firs
 Each class carries a stable `code` for machines and says whether the very same call can succeed later (`retryable`).
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class WalletException(Exception):
-    """Base of every refusal of this library."""
+    """Base of every refusal of this library. `details` says more to machines, in values that JSON has."""
 
     code: ClassVar[str] = "wallet_error"
     retryable: ClassVar[bool] = False
+    details: Mapping[str, Any] = {}
+    # Of a call with many items, all or nothing: which item it was, from 0.
+    position: int | None = None
 
 
 class AmountInvalid(WalletException):
@@ -72,6 +77,21 @@ class InsufficientFunds(WalletException):
 
     code = "insufficient_funds"
     retryable = True
+
+
+class LimitExceeded(WalletException):
+    """More than the limits of the wallet let out now.
+
+    `details`: `limit` is its name, `allowed` what it is set to, `left` what could leave now, `renews_at` when there is
+    more, None for limits that do not renew.
+    """
+
+    code = "limit_exceeded"
+    retryable = True
+
+    def __init__(self, message: str = "", **details: Any) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class IdempotencyConflict(WalletException):

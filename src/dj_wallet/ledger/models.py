@@ -23,7 +23,7 @@ BALANCE_COLUMNS = {
     Bucket.LOCKED: "locked_balance",
     Bucket.PENDING: "pending_balance",
 }
-LEDGER_COLUMNS = frozenset({*BALANCE_COLUMNS.values(), "version"})
+LEDGER_COLUMNS = frozenset({*BALANCE_COLUMNS.values(), "version", "has_rules"})
 # What an account is: written once.
 IDENTITY_COLUMNS = frozenset({"asset", "kind", "code", "decimal_places"})
 # Written by name only (`update_fields`), so that a stale object neither unfreezes a wallet nor changes its limit.
@@ -80,6 +80,8 @@ class Account(models.Model):
     overdraft_limit = MoneyField(default=ZERO, null=True, blank=True)
     is_frozen = models.BooleanField(default=False)
     version = models.BigIntegerField(default=0, editable=False)
+    # Whether limits or lots have to be asked before anything leaves the account; see `ledger.rule_models`.
+    has_rules = models.BooleanField(default=False, db_default=False, editable=False)
 
     class Meta:
         constraints = [

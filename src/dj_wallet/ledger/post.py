@@ -215,6 +215,7 @@ def _decide_and_write(store: GenericStore, entries: Sequence[Entry]) -> list[Out
     posted = store.write(accepted, changed, accounts) if accepted else []
     if posted is None:
         return None
+    store.write_rules(accepted, posted, changed, accounts)
     _write_meta(
         store, ((decision.entry, place) for decision, place in zip(accepted, posted, strict=True))
     )

@@ -1,10 +1,12 @@
 """Rows that describe an entry to its holder, written in the transaction that posts it.
 
 What the ORM's `bulk_create` does, with statements that are compiled once: compiling is half of the Python time of a
-transfer.
+transfer. On PostgreSQL many rows travel as one array for each column: a statement that stays the same however many
+they are, which psycopg reads and the server plans once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
@@ -19,7 +21,9 @@ from django.db.models.signals import post_init, post_save, pre_init, pre_save
 from django.utils import timezone
 
 from .engine import Entry, Posted
+from .fields import MoneyField
 from .post import post_one
+from .store.postgres import to_array, to_number_array, to_text_array
 
 if TYPE_CHECKING:
     Field = models.Field[Any, Any]
@@ -33,6 +37,8 @@ ENTRY_FIELD: Final = "entry_id"
 
 # PostgreSQL counts the parameters of a statement in 16 bits.
 MAX_PARAMETERS: Final = 65535
+# Rows that one statement of arrays takes: enough to make its fixed cost small, few enough for the memory.
+MAX_ARRAY: Final = 10_000
 
 
 # Fields whose attribute psycopg takes as it is. Anything else goes through the field's own conversion.
@@ -54,6 +60,25 @@ LITERAL_FIELDS: Final = (
 )
 
 
+# The type of an array's elements by the kind of a field.
+ARRAY_TYPES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        [
+            f"{size}{kind}Field"
+            for kind in ("Integer", "Auto")
+            for size in ("Small", "", "Big", "PositiveSmall", "Positive", "PositiveBig")
+        ],
+        "bigint",
+    ),
+    "BooleanField": "boolean",
+    "UUIDField": "uuid",
+    "DecimalField": "numeric",
+    **dict.fromkeys(("CharField", "SlugField", "TextField"), "text"),
+}
+# Fields whose attribute is written into an array as it is.
+PLAIN_IN_ARRAYS: Final = (*PLAIN_FIELDS, models.PositiveIntegerField, MoneyField)
+
+
 class Column(NamedTuple):
     """A column with the function that makes its database value of a record; `is_now` for automatic timestamps."""
 
@@ -64,6 +89,13 @@ class Column(NamedTuple):
     plain: str
 
 
+class ArrayColumn(NamedTuple):
+    """A column that travels as an array: how its values are found in a record and written."""
+
+    find: Callable[[Any], Any]
+    write: Callable[[Sequence[Any]], str]
+
+
 class InsertPlan(NamedTuple):
     """How the rows of a model are inserted: its columns but for the key that the database makes."""
 
@@ -71,6 +103,11 @@ class InsertPlan(NamedTuple):
     tail: str
     columns: tuple[Column, ...]
     relations: "tuple[models.ForeignKey[Any, Any], ...]"
+    # The same rows from arrays; None for a model with a column that no array carries.
+    arrays: tuple[ArrayColumn, ...] | None
+    from_arrays: str
+    # The timestamps that we set.
+    automatic: tuple[str, ...]
 
 
 def post_with_records(entry: Entry, records: Sequence[models.Model], *, using: str) -> Posted:
@@ -83,13 +120,24 @@ def post_with_records(entry: Entry, records: Sequence[models.Model], *, using: s
     """
     posted = post_one(entry, using=using)
     if not posted.replayed:
-        for model, group in groupby(records, type):
-            alike = list(group)
-            for record in alike:
-                setattr(record, ENTRY_FIELD, posted.entry_id)
-                _refresh_keys(record, _plan_insert(model, using))
-            insert_records(alike, using)
+        for record in records:
+            if ENTRY_FIELD in record.__dict__:
+                record.__dict__[ENTRY_FIELD] = posted.entry_id
+        insert_in_order(records, using)
     return posted
+
+
+def insert_in_order(records: Sequence[models.Model], using: str) -> None:
+    """Insert new records, which may refer to those before them; those of one model that follow each other together.
+
+    :raises IntegrityError: a unique key is taken
+    """
+    for model, group in groupby(records, type):
+        alike = list(group)
+        relations = _plan_insert(model, using).relations
+        for record in alike:
+            _refresh_keys(record, relations)
+        insert_records(alike, using)
 
 
 def build_record(model: type[M], values: Mapping[str, Any], related: Mapping[str, Any]) -> M:
@@ -105,19 +153,34 @@ def build_record(model: type[M], values: Mapping[str, Any], related: Mapping[str
     ):
         return model(**values, **related)
     record = model.__new__(model)
-    attributes = {
-        name: values[name] if name in values else get_default()
-        for name, get_default in _list_defaults(model)
-    }
-    record.__dict__.update(attributes)
+    fixed, made = _list_defaults(model)
+    attributes = record.__dict__
+    attributes.update(fixed)
+    attributes.update(values)
+    for name, make in made:
+        if name not in values:
+            attributes[name] = make()
     state = record._state = ModelState()
     state.fields_cache = dict(related)
     return record
 
 
 @cache
-def _list_defaults(model: type[models.Model]) -> list[tuple[str, Callable[[], Any]]]:
-    return [(str(field.attname), field.get_default) for field in model._meta.concrete_fields]
+def _list_defaults(
+    model: type[models.Model],
+) -> tuple[dict[str, Any], list[tuple[str, Callable[[], Any]]]]:
+    """Return the defaults that are values, and the functions that make the others."""
+    fields = model._meta.concrete_fields
+    made = [
+        (str(field.attname), field.get_default)
+        for field in fields
+        if field.has_default() and callable(field.default)
+    ]
+    names = {name for name, _ in made}
+    fixed = {
+        str(field.attname): field.get_default() for field in fields if field.attname not in names
+    }
+    return fixed, made
 
 
 def insert_records(records: Sequence[models.Model], using: str) -> None:
@@ -136,6 +199,10 @@ def insert_records(records: Sequence[models.Model], using: str) -> None:
             record.save(using=using, force_insert=True)
         return
     plan = _plan_insert(model, using)
+    if len(records) > 1 and plan.arrays is not None:
+        for first in range(0, len(records), MAX_ARRAY):
+            _insert_arrays(records[first : first + MAX_ARRAY], plan, using)
+        return
     limit = connections[using].features.max_query_params or MAX_PARAMETERS
     size = max(1, limit // len(plan.columns))
     for first in range(0, len(records), size):
@@ -155,6 +222,19 @@ def _insert_at_once(records: Sequence[models.Model], plan: InsertPlan, using: st
         ]
     with connections[using].cursor() as cursor:
         cursor.execute(plan.head + " VALUES " + ", ".join(rows) + plan.tail, parameters)
+        keys = cursor.fetchall()
+    for record, (key,) in zip(records, keys, strict=True):
+        _mark_saved(record, plan, key, now, using)
+
+
+def _insert_arrays(records: Sequence[models.Model], plan: InsertPlan, using: str) -> None:
+    now = timezone.now()
+    arrays = [
+        column.write([column.find(record) for record in records]) for column in plan.arrays or ()
+    ]
+    parameters: list[datetime | str] = [*[now] * len(plan.automatic), *arrays]
+    with connections[using].cursor() as cursor:
+        cursor.execute(plan.from_arrays, parameters)
         keys = cursor.fetchall()
     for record, (key,) in zip(records, keys, strict=True):
         _mark_saved(record, plan, key, now, using)
@@ -191,9 +271,9 @@ def is_plain_save_needed(model: type[models.Model]) -> bool:
     )
 
 
-def _refresh_keys(record: models.Model, plan: InsertPlan) -> None:
+def _refresh_keys(record: models.Model, relations: "Sequence[models.ForeignKey[Any, Any]]") -> None:
     """Copy the keys of related records that were inserted meanwhile."""
-    for field in plan.relations:
+    for field in relations:
         if field.is_cached(record):
             setattr(record, field.name, field.get_cached_value(record))
 
@@ -202,9 +282,8 @@ def _mark_saved(
     record: models.Model, plan: InsertPlan, key: Any, now: datetime, using: str
 ) -> None:
     record.pk = key
-    for column in plan.columns:
-        if column.is_now:
-            record.__dict__[column.name] = now
+    for name in plan.automatic:
+        record.__dict__[name] = now
     record._state.adding = False
     record._state.db = using
 
@@ -214,19 +293,28 @@ def _plan_insert(model: type[models.Model], using: str) -> InsertPlan:
     connection = connections[using]
     quote = connection.ops.quote_name
     fields = [field for field in model._meta.local_concrete_fields if not field.primary_key]
+    columns = tuple(_plan_column(field, connection) for field in fields)
+    head = f"INSERT INTO {quote(model._meta.db_table)} ({', '.join(quote(str(field.column)) for field in fields)})"
+    tail = f" RETURNING {quote(str(model._meta.pk.column))}"
+    arrays, select = _plan_arrays(fields, columns, connection)
     return InsertPlan(
-        head=f"INSERT INTO {quote(model._meta.db_table)} ({', '.join(quote(str(field.column)) for field in fields)})",
-        tail=f" RETURNING {quote(str(model._meta.pk.column))}",
-        columns=tuple(
-            Column(
-                str(field.name),
-                _make_preparer(field, connection),
-                isinstance(field, models.DateTimeField) and (field.auto_now or field.auto_now_add),
-                field.attname if isinstance(field, LITERAL_FIELDS) else "",
-            )
-            for field in fields
-        ),
+        head=head,
+        tail=tail,
+        columns=columns,
         relations=tuple(field for field in fields if isinstance(field, models.ForeignKey)),
+        arrays=arrays,
+        from_arrays=f"{head} {select}{tail}",
+        automatic=tuple(column.name for column in columns if column.is_now),
+    )
+
+
+def _plan_column(field: Field, connection: BaseDatabaseWrapper) -> Column:
+    is_now = isinstance(field, models.DateTimeField) and (field.auto_now or field.auto_now_add)
+    return Column(
+        str(field.name),
+        _make_preparer(field, connection),
+        is_now,
+        field.attname if isinstance(field, LITERAL_FIELDS) else "",
     )
 
 
@@ -235,3 +323,72 @@ def _make_preparer(field: Field, connection: BaseDatabaseWrapper) -> Callable[[A
     if connection.vendor == "postgresql" and is_plain:
         return attrgetter(field.attname)
     return lambda record: field.get_db_prep_save(field.pre_save(record, add=True), connection)
+
+
+# Rows as arrays, one for each column
+
+
+def _plan_arrays(
+    fields: Sequence[Field], columns: Sequence[Column], connection: BaseDatabaseWrapper
+) -> tuple[tuple[ArrayColumn, ...] | None, str]:
+    """Return how each column travels, and the SELECT that makes rows of the arrays; None if one cannot.
+
+    The timestamps that we set are its first parameters.
+    """
+    arrays: list[ArrayColumn] = []
+    chosen, types, names = [], [], []
+    for number, (field, column) in enumerate(zip(fields, columns, strict=True)):
+        if column.is_now:
+            chosen.append("%s::timestamptz")
+            continue
+        type_ = _find_array_type(field)
+        if connection.vendor != "postgresql" or type_ is None:
+            return None, ""
+        names.append(f"c{number}")
+        types.append(f"%s::{'text' if type_ == 'jsonb' else type_}[]")
+        chosen.append(f"c{number}::jsonb" if type_ == "jsonb" else f"c{number}")
+        arrays.append(_plan_array(field, type_, column))
+    rows = f"unnest({', '.join(types)}) AS r ({', '.join(names)})"
+    return tuple(arrays), f"SELECT {', '.join(chosen)} FROM {rows}"
+
+
+def _find_array_type(field: Field) -> str | None:
+    """Return the type of the elements, wide enough for what the column refuses: a cast would cut it to size."""
+    if isinstance(field, models.ForeignKey):
+        return _find_array_type(field.target_field)
+    if isinstance(field, models.JSONField):
+        return "jsonb" if type(field) is models.JSONField else None
+    return ARRAY_TYPES.get(field.get_internal_type())
+
+
+def _plan_array(field: Field, type_: str, column: Column) -> ArrayColumn:
+    name = field.attname
+    is_plain = type(field) in PLAIN_IN_ARRAYS or isinstance(field, models.ForeignKey)
+
+    def find(record: models.Model) -> Any:
+        return record.__dict__[name]
+
+    if isinstance(field, models.JSONField):
+        encoder = field.encoder
+        return ArrayColumn(find, lambda values: to_text_array(_write_json(values, encoder)))
+    return ArrayColumn(find if is_plain else column.prepare, ARRAY_WRITERS[type_])
+
+
+def _write_json(values: Iterable[Any], encoder: Any) -> list[str | None]:
+    return [
+        None if value is None else "{}" if value == {} else json.dumps(value, cls=encoder)
+        for value in values
+    ]
+
+
+def _write_texts(values: Sequence[Any]) -> str:
+    return to_text_array([None if value is None else str(value) for value in values])
+
+
+ARRAY_WRITERS: Final[Mapping[str, Callable[[Sequence[Any]], str]]] = {
+    "bigint": to_array,
+    "boolean": to_array,
+    "uuid": to_array,
+    "numeric": to_number_array,
+    "text": _write_texts,
+}

@@ -12,7 +12,7 @@ from dj_wallet.ledger.sql import InstallSQL
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("dj_wallet", "0004_admin"),
+        ("dj_wallet", "0005_limits_and_lots"),
     ]
 
     operations = [

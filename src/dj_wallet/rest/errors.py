@@ -199,7 +199,7 @@ def describe_refusal(error: WalletException) -> Problem:
     )
     # The ledger's message spells the key as it is stored, with the user in it.
     message = KEY_TAKEN if isinstance(error, IdempotencyConflict) else str(error)
-    return Problem(status, error.code, message, headers=headers)
+    return Problem(status, error.code, message, error.details, headers)
 
 
 def build_body(problem: Problem) -> dict[str, Any]:

@@ -342,7 +342,7 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
         announce(signals.transaction_created, sender, using=using, transaction=txn)
         return txn
 
-    return run_with_keys(record, using=using)
+    return run_with_keys(record, using=using, is_keyed=key is not None)
 
 
 def _build_confirmation(pending: Transaction) -> Entry:

@@ -46,7 +46,7 @@ from dj_wallet.ledger.ids import uuid7
 from dj_wallet.ledger.models import Posting
 from dj_wallet.ledger.money import EXACT, parse_amount
 from dj_wallet.ledger.post import post_one
-from dj_wallet.ledger.records import build_record
+from dj_wallet.ledger.records import build_record, post_with_records
 from dj_wallet.ledger.store.postgres import count_decimal_places, write_plainly
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Wallet
@@ -67,7 +67,7 @@ from .movements import (
     send_pre_signal,
     update_balances,
 )
-from .recorded import post_with_records
+from .recorded import post_recorded
 
 R = TypeVar("R")
 
@@ -645,7 +645,8 @@ def run_announced(work: Callable[[], R], signal: Signal, *, using: str) -> R:
     if connections[using].in_atomic_block and signal.receivers:
         with transaction.atomic(using=using):
             return work()
-    return run_with_keys(work, using=using)
+    # A key is looked at under the wallet's lock: that of another wallet's call only can be taken meanwhile.
+    return run_with_keys(work, using=using, is_keyed=False)
 
 
 def get_hold_wallet(hold: Hold) -> Wallet:
@@ -687,7 +688,9 @@ def post_recorded_sale(entry: Entry, records: Sequence[Any], using: str) -> Post
     for record in transactions:
         send_pre_signal(record, Hold)
     try:
-        posted = post_with_records(entry, records, using=using)
+        posted = post_recorded(entry, records, using=using)
+        if posted is None:
+            posted = post_with_records(entry, records, using=using)
     except WalletFrozen as refusal:
         raise name_frozen(wallets, using) or refusal from None
     if posted.replayed:

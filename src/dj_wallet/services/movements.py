@@ -24,8 +24,7 @@ from dj_wallet.ledger.errors import IdempotencyConflict, WalletException, Wallet
 from dj_wallet.ledger.models import BALANCE_COLUMNS, Account, Posting
 from dj_wallet.ledger.money import ZERO, parse_amount, trim
 from dj_wallet.ledger.post import post, run_in_transaction, start_writing
-from dj_wallet.ledger.records import build_record, insert_records
-from dj_wallet.ledger.records import post_with_records as post_with_any_records
+from dj_wallet.ledger.records import build_record, insert_records, post_with_records
 from dj_wallet.models import Transaction, Transfer, Wallet
 from dj_wallet.utils import (
     get_transaction_model,
@@ -34,13 +33,27 @@ from dj_wallet.utils import (
     get_wallet_service,
 )
 
-from .recorded import post_with_records
+from .recorded import find_pending_keys, post_recorded
 
 OUTSIDE: Final = "external:cash"
 TRANSIT: Final = "transit"
 
+# What the query in `lock_wallets` compiles to.
+LOCK_ACCOUNTS: Final = (
+    "SELECT id FROM dj_wallet_account WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+)
+
 # Where the next deposit or withdrawal of a wallet comes from or goes to instead of OUTSIDE; see `counterpart`.
 _counterpart: ContextVar[tuple[int, str] | None] = ContextVar("counterpart", default=None)
+# The entry that the next movement of a wallet is a part of.
+_whole: ContextVar[tuple[int, Entry] | None] = ContextVar("whole", default=None)
+
+_TOLD: Final = (signals.balance_changed, signals.transaction_created, signals.transfer_completed)
+_TOLD_LATER: Final = (
+    signals.balance_changed_committed,
+    signals.transaction_created_committed,
+    signals.transfer_completed_committed,
+)
 
 Record = Transaction | Transfer
 R = TypeVar("R")
@@ -103,13 +116,19 @@ def move(request: Request, *, sender: type) -> Record:
         raise name_frozen(request.wallets, using) or refusal from None
 
 
-def run_with_keys(work: Callable[[], R], *, using: str) -> R:
-    """Run `work` in a transaction; if it is our own, once more after somebody took one of its keys meanwhile.
+def run_with_keys(work: Callable[[], R], *, using: str, is_keyed: bool = True) -> R:
+    """Run `work` in a transaction, and once more after somebody took one of its keys meanwhile: the second run finds it.
 
-    The second run finds the key. In the caller's transaction the IntegrityError is the caller's.
+    In the caller's transaction a savepoint undoes what the first run wrote; without a key none is needed.
     """
     if connections[using].in_atomic_block:
-        return work()
+        if not is_keyed:
+            return work()
+        try:
+            with db_transaction.atomic(using=using):
+                return work()
+        except IntegrityError:
+            return work()
     try:
         return run_in_transaction(work, using=using)
     except IntegrityError:
@@ -118,20 +137,35 @@ def run_with_keys(work: Callable[[], R], *, using: str) -> R:
 
 def _move_one(request: Request, entry: Entry, sender: type, using: str) -> Record:
     moved = _build_records(request, entry)
-    refuse_pending_keys([entry], using)
     records = [*moved.transactions, moved.transfer] if moved.transfer else moved.transactions
-    posted = post_with_records(entry, records, using=using)
+
+    def post_carefully() -> Posted:
+        refuse_pending_keys([entry], using)
+        return post_with_records(entry, records, using=using)
+
+    posted = post_recorded(entry, records, using=using)
+    if posted is None:
+        is_keyed = entry.idempotency_key is not None
+        posted = run_with_keys(post_carefully, using=using, is_keyed=is_keyed)
     if posted.replayed:
         found = _find_replayed([request], using)[0]
         if isinstance(found, WalletException):
             raise found
         return found
-    _announce(moved, posted, sender, using)
+    for wallet in request.wallets:
+        update_balances(wallet, entry, posted)
+    if is_anybody_told(sender):
+        _announce(moved, sender, using)
     return moved.record
 
 
 def move_many(
-    requests: Sequence[Request], *, sender: type, using: str | None = None
+    requests: Sequence[Request],
+    *,
+    sender: type,
+    using: str | None = None,
+    is_atomic: bool = False,
+    are_asked: bool = False,
 ) -> list[Record | WalletException]:
     """Move the money of each request on its own; return its record or the refusal, in order.
 
@@ -139,13 +173,23 @@ def move_many(
     The wallets passed in are up to date afterwards. The number of statements does not depend on that of requests.
 
     :param sender: the sender of the signals, the service class
+    :param is_atomic: raise the first refusal instead, with its `position`; then nothing moved
+    :param are_asked: the receivers of `pre_withdraw` and `pre_deposit` were asked already
     """
     alias = using or find_alias(requests)
     entries = [_build_entry(request) for request in requests]
-    for request, entry in zip(requests, entries, strict=True):
-        if isinstance(entry, Entry):
-            send_pre_signals(request, entry.movements[0].amount, sender)
-    return run_with_keys(lambda: _move_many(requests, entries, sender, alias), using=alias)
+    if not are_asked and is_anybody_asked(sender):
+        for request, entry in zip(requests, entries, strict=True):
+            if isinstance(entry, Entry):
+                send_pre_signals(request, entry.movements[0].amount, sender)
+
+    def move_all() -> list[Record | WalletException]:
+        return _move_many(requests, entries, sender, alias, is_atomic)
+
+    if is_atomic:
+        return run_undoing(move_all, sender=sender, using=alias, always=True)
+    is_keyed = any(request.idempotency_key is not None for request in requests)
+    return run_with_keys(move_all, using=alias, is_keyed=is_keyed)
 
 
 def find_alias(requests: Sequence[Request]) -> str:
@@ -168,20 +212,23 @@ def run_undoing(work: Callable[[], R], *, sender: type, using: str, always: bool
     receivers of our signals, or whatever `always` stands for.
     """
     if not connections[using].in_atomic_block or not (always or _has_listeners(sender)):
-        return run_with_keys(work, using=using)
+        return run_with_keys(work, using=using, is_keyed=False)
     with db_transaction.atomic(using=using):
         return work()
 
 
 def _has_listeners(sender: type) -> bool:
-    return any(
-        signal.has_listeners(sender)
-        for signal in (
-            signals.balance_changed,
-            signals.transaction_created,
-            signals.transfer_completed,
-        )
-    )
+    return any(signal.has_listeners(sender) for signal in _TOLD)
+
+
+def is_anybody_told(sender: type) -> bool:
+    """Tell whether the signals of a movement that was made have a receiver, now or after the commit."""
+    return _has_listeners(sender) or any(signal.has_listeners(sender) for signal in _TOLD_LATER)
+
+
+def is_anybody_asked(sender: type) -> bool:
+    """Tell whether `pre_withdraw` or `pre_deposit` has a receiver."""
+    return signals.pre_withdraw.has_listeners(sender) or signals.pre_deposit.has_listeners(sender)
 
 
 def send_pre_signals(request: Request, amount: Decimal, sender: type) -> None:
@@ -195,16 +242,29 @@ def send_pre_signals(request: Request, amount: Decimal, sender: type) -> None:
 
 
 @contextmanager
-def counterpart(wallet: AbstractWallet, code: str) -> Iterator[None]:
+def counterpart(wallet: AbstractWallet, code: str, whole: Entry) -> Iterator[None]:
     """Let the next deposit into, or withdrawal from, this wallet come from or go to the system account `code`.
 
     For calls of a service class of the user's, whose methods have the parameters of release 0.1.0 only.
+
+    :param whole: what the movement is a part of, which limits and lots want to know
     """
     token = _counterpart.set((wallet.pk, code))
     try:
-        yield
+        with part_of(wallet, whole):
+            yield
     finally:
         _counterpart.reset(token)
+
+
+@contextmanager
+def part_of(wallet: AbstractWallet, whole: Entry) -> Iterator[None]:
+    """Let limits and lots take the next movement of this wallet for a part of another entry."""
+    token = _whole.set((wallet.pk, whole))
+    try:
+        yield
+    finally:
+        _whole.reset(token)
 
 
 def take_counterpart(wallet: AbstractWallet, given: str) -> str:
@@ -241,9 +301,20 @@ def _build_entry(request: Request) -> Entry | WalletException:
     movement = Movement(
         _get_place(request.source), _get_place(request.destination), amount, wallet.asset_id
     )
-    return Entry(
+    entry = Entry(
         request.kind, (movement,), request.idempotency_key, allow_overdraft=request.allow_overdraft
     )
+    return take_part(entry, wallet)
+
+
+def take_part(entry: Entry, wallet: AbstractWallet) -> Entry:
+    """Return the entry, once as a part of what `part_of` names for this wallet."""
+    part = _whole.get()
+    if part is None or part[0] != wallet.pk:
+        return entry
+    _whole.set(None)
+    whole = part[1]
+    return entry._replace(acts_as=whole.purpose, restores=whole.restores, lot_id=whole.lot_id)
 
 
 def _get_place(side: AbstractWallet | str) -> int | str:
@@ -255,9 +326,10 @@ def _move_many(
     entries: Sequence[Entry | WalletException],
     sender: type,
     using: str,
+    is_atomic: bool,
 ) -> list[Record | WalletException]:
     sound = [(at, entry) for at, entry in enumerate(entries) if isinstance(entry, Entry)]
-    taken = _find_pending_keys([entry for _, entry in sound], using)
+    taken = list_pending_keys([entry for _, entry in sound], using)
     refused: dict[int, WalletException] = {
         at: entry for at, entry in enumerate(entries) if isinstance(entry, WalletException)
     }
@@ -267,28 +339,43 @@ def _move_many(
         if entry.idempotency_key in taken
     }
     sound = [(at, entry) for at, entry in sound if at not in refused]
-    moved: dict[int, Moved] = {}
-    replayed: list[int] = []
-    posted: list[Posted] = []
-    for (at, entry), outcome in zip(
-        sound, post([entry for _, entry in sound], using=using), strict=True
-    ):
+    outcomes = post([entry for _, entry in sound], using=using)
+    places: dict[int, Posted] = {}
+    for (at, _), outcome in zip(sound, outcomes, strict=True):
         if isinstance(outcome, WalletException):
             refused[at] = outcome
-        elif outcome.replayed:
-            replayed.append(at)
         else:
-            moved[at] = _build_records(requests[at], entry, outcome.entry_id)
-            posted.append(outcome)
+            places[at] = outcome
+    if is_atomic:
+        refuse_all(refused)
+    replayed = [at for at, place in places.items() if place.replayed]
+    moved = {
+        at: _build_records(requests[at], entry, places[at].entry_id)
+        for at, entry in sound
+        if at in places and not places[at].replayed
+    }
     _insert_records(list(moved.values()), using)
-    for one, place in zip(moved.values(), posted, strict=True):
-        _announce(one, place, sender, using)
-    found = dict(
-        zip(replayed, _find_replayed([requests[at] for at in replayed], using), strict=True)
-    )
+    is_heard = is_anybody_told(sender)
+    for at, one in moved.items():
+        for wallet in one.request.wallets:
+            update_balances(wallet, one.entry, places[at])
+        if is_heard:
+            _announce(one, sender, using)
     records: dict[int, Record | WalletException] = {at: one.record for at, one in moved.items()}
-    outcomes = records | found | refused
-    return [outcomes[at] for at in range(len(requests))]
+    records |= zip(replayed, _find_replayed([requests[at] for at in replayed], using), strict=True)
+    if is_atomic:
+        refuse_all({at: one for at, one in records.items() if isinstance(one, WalletException)})
+    records |= refused
+    return [records[at] for at in range(len(requests))]
+
+
+def refuse_all(refused: Mapping[int, WalletException]) -> None:
+    """Raise the first of these refusals, if there is one; it says at which `position` of the call it was."""
+    if refused:
+        position = min(refused)
+        refusal = refused[position]
+        refusal.position = position
+        raise refusal
 
 
 def _build_records(request: Request, entry: Entry, entry_id: int | None = None) -> Moved:
@@ -399,27 +486,27 @@ def build_transfer(
     )
 
 
-def _find_pending_keys(entries: Sequence[Entry], using: str) -> set[str | None]:
+def list_pending_keys(entries: Sequence[Entry], using: str) -> set[str | None]:
     """Return the keys of transactions that were pending once: the ledger knows what moved their money by another."""
     keys = [entry.idempotency_key for entry in entries if entry.idempotency_key is not None]
     if not keys:
         return set()
+    model = get_transaction_model()
+    if connections[using].vendor == "postgresql":
+        return find_pending_keys(model, keys, using)
     moved = Posting.objects.filter(
         pk=OuterRef("entry_id"), idempotency_key=OuterRef("idempotency_key")
     )
-    records = get_transaction_model()._default_manager.using(using)
-    pending = records.filter(~Exists(moved), idempotency_key__in=keys)
+    pending = model._default_manager.using(using).filter(~Exists(moved), idempotency_key__in=keys)
     return set(pending.values_list("idempotency_key", flat=True))
 
 
 def refuse_pending_keys(entries: Sequence[Entry], using: str) -> None:
-    for key in _find_pending_keys(entries, using):
+    for key in list_pending_keys(entries, using):
         raise refuse_other_use(key)
 
 
-def _announce(moved: Moved, posted: Posted, sender: type, using: str) -> None:
-    for wallet in moved.request.wallets:
-        update_balances(wallet, moved.entry, posted)
+def _announce(moved: Moved, sender: type, using: str) -> None:
     for transaction in moved.transactions:
         announce_transaction(transaction, sender, using)
     if moved.transfer is not None:
@@ -480,10 +567,8 @@ def post_records(
         send_pre_signal(transaction, sender)
     wallets = {id(one): one for one in map(get_wallet, transactions)}
     try:
-        # Not by `recorded`: what it writes has no fees, references or keys apart from the entry's.
-        posted = post_with_any_records(
-            entry, [*before, *transactions, *transfers, *after], using=using
-        )
+        # Not by `post_recorded`: what it writes has no fees, references or keys apart from the entry's.
+        posted = post_with_records(entry, [*before, *transactions, *transfers, *after], using=using)
     except WalletFrozen as refusal:
         raise name_frozen(list(wallets.values()), using) or refusal from None
     if posted.replayed:
@@ -530,6 +615,12 @@ def _is_customised(service: Any, methods: tuple[str, ...]) -> bool:
     )
 
 
+def is_overridden(product: Any, *methods: str) -> bool:
+    """Tell whether a product, or its model, has one of these methods and it is not that of our mixin."""
+    hooks = [getattr(product, name, None) for name in methods]
+    return any(hook and getattr(hook, "__module__", "") != "dj_wallet.mixins" for hook in hooks)
+
+
 def _delegate(
     entry: Entry,
     transactions: Sequence[Transaction],
@@ -541,10 +632,7 @@ def _delegate(
 ) -> None:
     """Let the user's service make each transaction, one entry each; between wallets money passes through TRANSIT."""
     lock_wallets([get_wallet(transaction) for transaction in transactions], using)
-    made = {
-        id(transaction): _make_by_service(transaction, find_counterpart_of(transaction, entry))
-        for transaction in transactions
-    }
+    made = {id(transaction): _make_by_service(transaction, entry) for transaction in transactions}
     entry_ids = [transaction.entry_id for transaction in made.values()]
     for records in (before, transfers, after):
         for record in records:
@@ -556,11 +644,11 @@ def _delegate(
     _announce_transfers(transfers, sender, using)
 
 
-def _make_by_service(transaction: Transaction, code: str) -> Transaction:
+def _make_by_service(transaction: Transaction, entry: Entry) -> Transaction:
     service, wallet = get_wallet_service(), get_wallet(transaction)
     is_deposit = transaction.type == AbstractTransaction.TYPE_DEPOSIT
     verb = service.deposit if is_deposit else service.withdraw
-    with counterpart(wallet, code):
+    with counterpart(wallet, find_counterpart_of(transaction, entry), entry):
         return verb(wallet, transaction.amount, meta=transaction.meta, confirmed=True)
 
 
@@ -588,6 +676,10 @@ def lock_wallets(wallets: Sequence[AbstractWallet], using: str) -> None:
     """Lock these wallets until the transaction ends, in the order in which every movement locks them."""
     start_writing(using)
     pks = {wallet.pk for wallet in wallets}
+    if connections[using].vendor == "postgresql":
+        with connections[using].cursor() as cursor:
+            cursor.execute(LOCK_ACCOUNTS, [list(pks)])
+        return
     accounts = Account.objects.using(using).filter(pk__in=pks).order_by("pk")
     list(accounts.select_for_update(no_key=True).values_list("pk", flat=True))
 

@@ -6,7 +6,6 @@ from hashlib import blake2b
 from itertools import compress
 from typing import Any, Final, NamedTuple, cast
 
-from django.contrib.contenttypes.models import ContentType
 from django.db import DEFAULT_DB_ALIAS, models
 
 from dj_wallet.abstract_models import DEFAULT_SLUG, AbstractTransfer, AbstractWallet
@@ -17,16 +16,20 @@ from dj_wallet.ledger.engine import Entry, Kind, Movement
 from dj_wallet.ledger.errors import MovementInvalid, PriceChanged, TransactionAlreadyProcessed
 from dj_wallet.ledger.money import ZERO
 from dj_wallet.ledger.post import start_writing
+from dj_wallet.ledger.records import insert_in_order
 from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.pricing import Line, Quote, price_line
-from dj_wallet.utils import get_transfer_service, get_wallet_model
+from dj_wallet.utils import get_transfer_service
 
+from .holding import find_default_wallets
 from .movements import (
     build_transaction,
     build_transfer,
     find_alias_of,
     is_customised,
+    is_overridden,
     lock_wallets,
+    part_of,
     post_records,
     refuse_other_use,
     run_undoing,
@@ -34,6 +37,8 @@ from .movements import (
 from .refunds import FEES, SALES, lock_payments, refund_line
 
 MAX_NAME_LENGTH: Final = 255
+# What a product may refuse a payment by.
+RULES: Final = ("take_stock", "can_buy")
 
 
 class Order(NamedTuple):
@@ -57,6 +62,16 @@ class Bought(NamedTuple):
     deposit: Transaction | None
     fee_payment: Transaction | None
     transfer: Transfer | None
+
+
+class Written(NamedTuple):
+    """A purchase with everything that is to be written for it; without an entry if no money moves."""
+
+    purchase: Purchase
+    lines: list[PurchaseLine]
+    transactions: list[Transaction]
+    transfers: list[Transfer]
+    entry: Entry | None
 
 
 class PurchaseService:
@@ -186,7 +201,7 @@ class PurchaseService:
             if isinstance(cart_or_product, Cart)
             else Cart().with_item(cart_or_product, quantity)
         )
-        return _price(Order(customer, wallet or customer.wallet, cart))
+        return price_order(Order(customer, wallet or customer.wallet, cart))
 
     @classmethod
     def refund(
@@ -246,13 +261,17 @@ def _buy(order: Order, *, sender: type) -> Purchase:
         if found := _find_replayed(order, using):
             return found
         _take_stock(order)
-        prices = _price(order)
+        prices = price_order(order)
         if order.quote is not None and order.quote != prices:
             raise PriceChanged(f"It costs {prices.total} now, not {order.quote.total}.")
         return _write(order, prices, receivers, sender, using)
 
-    # The hooks of products write: a refusal has to undo that too.
-    return run_undoing(buy, sender=sender, using=using, always=True)
+    # A product that takes stock writes before the money moves, and so does a transfer service of the user's for the
+    # items before: a refusal has to undo that too.
+    writes = is_customised(get_transfer_service(), "transfer") or any(
+        is_overridden(item.product, *RULES) for item in order.cart.items
+    )
+    return run_undoing(buy, sender=sender, using=using, always=writes)
 
 
 def _take_stock(order: Order) -> None:
@@ -262,7 +281,11 @@ def _take_stock(order: Order) -> None:
             raise ProductNotAvailable("Product is not available.")
 
 
-def _price(order: Order) -> Quote:
+def price_order(order: Order) -> Quote:
+    """Return what the products say that it costs.
+
+    :raises AmountInvalid: a price, discount or fee that makes no sense
+    """
     return Quote(tuple(_price_item(item, order) for item in order.cart.items))
 
 
@@ -296,8 +319,14 @@ def _find_receivers(order: Order) -> list[Wallet | None]:
     """Return the wallet that gets the money of each item, None for our own sales. One object for each wallet."""
     if order.is_free:
         return [None] * len(order.cart.items)
-    given = [_find_receiver(item) for item in order.cart.items]
-    default = _find_default_wallets([one for one in given if not isinstance(one, AbstractWallet)])
+    given = [find_receiver(item) for item in order.cart.items]
+    default = find_default_wallets(
+        [
+            one
+            for one in given
+            if isinstance(one, models.Model) and not isinstance(one, AbstractWallet)
+        ]
+    )
     same: dict[Any, Any] = {order.wallet.pk: order.wallet}
     receivers: list[Wallet | None] = []
     for one in given:
@@ -306,7 +335,7 @@ def _find_receivers(order: Order) -> list[Wallet | None]:
     return receivers
 
 
-def _find_receiver(item: Item) -> Any:
+def find_receiver(item: Item) -> Any:
     """Return a wallet, a holder, or None."""
     if item.receiver is not None:
         return item.receiver
@@ -318,55 +347,14 @@ def _find_receiver(item: Item) -> Any:
     return getattr(item.product, "wallet", None)
 
 
-def _find_default_wallets(holders: Sequence[Any]) -> dict[int, Any]:
-    """Return the default wallets of these holders by the identity of the holder, with one query per model."""
-    found: dict[int, Any] = {}
-    by_type: dict[type, list[Any]] = {}
-    for holder in holders:
-        if isinstance(holder, models.Model):
-            by_type.setdefault(type(holder), []).append(holder)
-    for alike in by_type.values():
-        if len(alike) > 1:
-            found |= _find_wallets_of(alike)
-        for holder in alike:
-            if id(holder) not in found:
-                found[id(holder)] = with_wallets(lambda wallet: wallet, holder)
-    return found
-
-
-def _find_wallets_of(holders: Sequence[models.Model]) -> dict[int, Any]:
-    wallets = get_wallet_model()._default_manager.filter(
-        holder_type=ContentType.objects.get_for_model(holders[0]),
-        holder_id__in=[holder.pk for holder in holders],
-        slug="default",
-    )
-    by_key = {wallet.holder_id: wallet for wallet in wallets}
-    return {id(holder): by_key[holder.pk] for holder in holders if holder.pk in by_key}
-
-
 # Writing
 
 
 def _write(
     order: Order, prices: Quote, receivers: Sequence[Wallet | None], sender: type, using: str
 ) -> Purchase:
-    purchase = _build_purchase(order, prices)
-    bought = [
-        _build_bought(order, item, line, receiver)
-        for item, line, receiver in zip(order.cart.items, prices.lines, receivers, strict=True)
-    ]
-    if is_customised(get_transfer_service(), "transfer"):
-        bought = [_transfer_by_service(order, one) for one in bought]
-    rows = [_build_line(purchase, one) for one in bought]
-    transactions = [
-        record
-        for one in bought
-        for record in (one.payment, one.deposit, one.fee_payment)
-        if record is not None and record._state.adding
-    ]
-    if transactions:
-        transfers = [one.transfer for one in bought if one.transfer and one.transfer._state.adding]
-        entry = _build_entry(order, purchase, bought)
+    purchase, rows, transactions, transfers, entry = plan_purchase(order, prices, receivers)
+    if entry is not None:
         post_records(
             entry,
             transactions,
@@ -377,13 +365,36 @@ def _write(
             using=using,
         )
     else:
-        purchase.entry_id = next((one.payment.entry_id for one in bought if one.payment), None)
-        purchase.save(using=using)
-        for row in rows:
-            row.purchase = purchase
-        PurchaseLine.objects.using(using).bulk_create(rows)
+        insert_in_order([purchase, *rows], using)
     purchase.bought = rows
     return purchase
+
+
+def plan_purchase(order: Order, prices: Quote, receivers: Sequence[Wallet | None]) -> Written:
+    """Return what to write for an order at these prices. Only a transfer service of the user's writes already."""
+    purchase = _build_purchase(order, prices)
+    bought = [
+        _build_bought(order, item, line, receiver)
+        for item, line, receiver in zip(order.cart.items, prices.lines, receivers, strict=True)
+    ]
+    if is_customised(get_transfer_service(), "transfer"):
+        bought = [_transfer_by_service(order, one) for one in bought]
+    transactions = [
+        record
+        for one in bought
+        for record in (one.payment, one.deposit, one.fee_payment)
+        if record is not None and record._state.adding
+    ]
+    transfers = [one.transfer for one in bought if one.transfer and one.transfer._state.adding]
+    if not transactions:
+        purchase.entry_id = next((one.payment.entry_id for one in bought if one.payment), None)
+    return Written(
+        purchase,
+        [_build_line(purchase, one) for one in bought],
+        transactions,
+        transfers,
+        _build_entry(order, purchase, bought) if transactions else None,
+    )
 
 
 def _transfer_by_service(order: Order, bought: Bought) -> Bought:
@@ -391,13 +402,14 @@ def _transfer_by_service(order: Order, bought: Bought) -> Bought:
     transfer = bought.transfer
     if transfer is None or {order.wallet.slug, transfer.deposit.wallet.slug} != {DEFAULT_SLUG}:
         return bought
-    made = get_transfer_service().transfer(
-        order.customer,
-        transfer.deposit.wallet.holder,
-        bought.line.net,
-        meta=_get_meta(order, bought.item),
-        status=transfer.status,
-    )
+    with part_of(order.wallet, Entry(Kind.PURCHASE, ())):
+        made = get_transfer_service().transfer(
+            order.customer,
+            transfer.deposit.wallet.holder,
+            bought.line.net,
+            meta=_get_meta(order, bought.item),
+            status=transfer.status,
+        )
     made.fee, made.discount = bought.line.fee, bought.line.discount
     made.save(update_fields=["fee", "discount"])
     return bought._replace(transfer=made, payment=made.withdraw, deposit=made.deposit)

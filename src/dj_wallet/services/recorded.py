@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 from django.db import connections, models
@@ -9,30 +10,28 @@ from django.utils import timezone
 
 from dj_wallet.ledger.engine import Entry, Posted
 from dj_wallet.ledger.records import is_plain_save_needed
-from dj_wallet.ledger.records import post_with_records as post_with_any_records
 from dj_wallet.ledger.store.postgres import POST_ONE_PARAMETERS, list_one_parameters
 from dj_wallet.ledger.watch import moving_entries
 from dj_wallet.models import Transaction, Transfer
 
-POST_RECORDED: Final = (
-    f"SELECT * FROM dj_wallet_post_recorded({POST_ONE_PARAMETERS}, %s, %s::integer,"
-    " %s::uuid, %s::jsonb, %s::uuid, %s::jsonb, %s::uuid, %s, %s::numeric, %s::numeric)"
+PARAMETERS: Final = (
+    f"{POST_ONE_PARAMETERS}, %s, %s::integer,"
+    " %s::uuid, %s::jsonb, %s::uuid, %s::jsonb, %s::uuid, %s, %s::numeric, %s::numeric"
 )
+POST_RECORDED: Final = f"SELECT * FROM dj_wallet_post_recorded({PARAMETERS})"
+POST_ONCE: Final = f"SELECT * FROM dj_wallet_post_once({PARAMETERS})"
 NO_RECORD: Final = (None, None)
 NO_TRANSFER: Final = (None, None, None, None)
 
 
-def post_with_records(entry: Entry, records: Sequence[models.Model], *, using: str) -> Posted:
-    """Post one entry and insert its records; see `ledger.records.post_with_records`.
+def post_recorded(entry: Entry, records: Sequence[models.Model], *, using: str) -> Posted | None:
+    """Post one entry and insert its records in one statement; None, with nothing written, if that is not certain to be right.
 
-    :raises WalletException: the entry was refused and nothing moved
-    :raises IntegrityError: a unique key of a record is taken
+    Never raises for a refusal or for a key that is taken: the caller's transaction stays usable.
     """
     if connections[using].vendor == "postgresql" and _are_plain(entry, records):
-        posted = _post_recorded(entry, records, using)
-        if posted is not None:
-            return posted
-    return post_with_any_records(entry, records, using=using)
+        return _post_recorded(entry, records, using)
+    return None
 
 
 def _are_plain(entry: Entry, records: Sequence[models.Model]) -> bool:
@@ -52,7 +51,6 @@ def _are_plain(entry: Entry, records: Sequence[models.Model]) -> bool:
 
 
 def _post_recorded(entry: Entry, records: Sequence[Any], using: str) -> Posted | None:
-    """Return None, with nothing written, if the fast path cannot be sure."""
     posting = list_one_parameters(entry)
     if posting is None:
         return None
@@ -73,7 +71,7 @@ def _post_recorded(entry: Entry, records: Sequence[Any], using: str) -> Posted |
         *_list_transfer(transfer),
     )
     with moving_entries((entry,), using), connections[using].cursor() as cursor:
-        cursor.execute(POST_RECORDED, parameters)
+        cursor.execute(POST_RECORDED if entry.idempotency_key is None else POST_ONCE, parameters)
         entry_id, source_after, destination_after, *keys = cursor.fetchone()
     if entry_id is None:
         return None
@@ -101,3 +99,21 @@ def _mark_saved(record: Any, key: int, entry_id: int, now: Any, using: str) -> N
     record.created_at = record.updated_at = now
     record._state.adding = False
     record._state.db = using
+
+
+def find_pending_keys(
+    model: type[models.Model], keys: Sequence[str], using: str
+) -> set[str | None]:
+    """Return those of the keys whose record points at no entry of the same key: PostgreSQL, compiled once."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(_compile_pending_keys(model, using), [list(keys)])
+        return {key for (key,) in cursor.fetchall()}
+
+
+@cache
+def _compile_pending_keys(model: type[models.Model], using: str) -> str:
+    table = connections[using].ops.quote_name(model._meta.db_table)
+    return (
+        f"SELECT t.idempotency_key FROM {table} t WHERE t.idempotency_key = ANY(%s) AND NOT EXISTS ("
+        "SELECT FROM dj_wallet_posting p WHERE p.id = t.entry_id AND p.idempotency_key = t.idempotency_key)"
+    )

@@ -4,11 +4,12 @@ The row of the payment (a transaction; of a transfer its withdrawal) is locked f
 back, so that refunds and reversals together never exceed what was paid, whatever their order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, cast
 
 from django.db import router
+from django.db import transaction as db_transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -23,7 +24,7 @@ from dj_wallet.ledger.errors import (
 from dj_wallet.ledger.models import Account, Posting
 from dj_wallet.ledger.money import EXACT, ZERO, parse_amount
 from dj_wallet.ledger.post import start_writing
-from dj_wallet.models import PurchaseLine, Transaction, Transfer, Wallet
+from dj_wallet.models import Lot, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.pricing import Share, compute_refund_of_units, divide_refund
 from dj_wallet.utils import get_transaction_model, get_transfer_model
 
@@ -32,6 +33,7 @@ from .movements import (
     build_transaction,
     build_transfer,
     get_wallet,
+    is_overridden,
     post_records,
     refuse_other_use,
     run_undoing,
@@ -312,13 +314,54 @@ def _read_units(payment: Payment, quantity: int | None) -> int:
 
 
 def give_back(payment: Payment, refund: Refund, sender: type, using: str) -> Returned:
-    """Move the money back, keep count, and return the records; the payment must be locked."""
+    """Move the money back, keep count, let the product take its units back, and return the records.
+
+    The payment must be locked.
+    """
+    return_stock = _find_stock(payment)
+    if return_stock is None:
+        return _give_back(payment, refund, sender, using)
+    # The product writes, or raises: then nothing was given back.
+    with db_transaction.atomic(using=using):
+        returned = _give_back(payment, refund, sender, using)
+        return_stock(_count_units(payment, refund))
+    return returned
+
+
+def _give_back(payment: Payment, refund: Refund, sender: type, using: str) -> Returned:
     if payment.transfer is not None and payment.transfer.status == AbstractTransfer.STATUS_EXCHANGE:
         returned = _undo_exchange(payment, payment.transfer, refund, sender, using)
     else:
         returned = _return_shares(payment, refund, sender, using)
     _keep_count(payment, refund, using)
     return returned
+
+
+def _find_stock(payment: Payment) -> Callable[[int], None] | None:
+    """Return what tells the line's product how many units are back; None if it does not want to know."""
+    line = payment.line
+    if line is None or line.product_type_id is None:
+        return None
+    model = line.product_type.model_class()
+    if not is_overridden(model, "return_stock") or line.product is None:
+        return None
+    product, purchase = line.product, line.purchase
+    customer = purchase.recipient if purchase.is_gift else purchase.customer
+
+    def return_stock(units: int) -> None:
+        if units:
+            product.return_stock(customer, units)
+
+    return return_stock
+
+
+def _count_units(payment: Payment, refund: Refund) -> int:
+    """Return how many units go back: those asked for; with the last of the money all that are left; none for an amount."""
+    line = payment.line
+    if line is None:
+        return 0
+    is_all = refund.amount == payment.refundable
+    return line.quantity - line.refunded_quantity if is_all else refund.units
 
 
 def _return_shares(payment: Payment, refund: Refund, sender: type, using: str) -> Returned:
@@ -431,8 +474,19 @@ def _post(
         refund.idempotency_key,
         reference_type="transaction",
         reference_id=str(payment.transaction.uuid),
+        restores=_list_restored(payment),
     )
     post_records(entry, transactions, transfers, sender=sender, using=using)
+
+
+def _list_restored(payment: Payment) -> tuple[int, ...]:
+    """Return the entries whose lots get their units back, none for a wallet that never had lots."""
+    if not get_wallet(payment.transaction).has_rules:
+        return ()
+    paid = [payment.transaction.entry_id]
+    if payment.line is not None and payment.line.fee_payment_id is not None:
+        paid.append(payment.line.fee_payment.entry_id)
+    return tuple(entry_id for entry_id in paid if entry_id is not None)
 
 
 def _keep_count(payment: Payment, refund: Refund, using: str) -> None:
@@ -441,12 +495,11 @@ def _keep_count(payment: Payment, refund: Refund, using: str) -> None:
     part = refund.amount if line is None else refund.share.net if line.net else refund.share.fee
     _update(transaction, using, refunded_amount=EXACT.add(transaction.refunded_amount, part))
     if line is not None:
-        units = line.quantity if is_all else line.refunded_quantity + refund.units
         _update(
             line,
             using,
             refunded_amount=EXACT.add(line.refunded_amount, refund.amount),
-            refunded_quantity=units,
+            refunded_quantity=line.refunded_quantity + _count_units(payment, refund),
         )
     if transfer is not None and is_all:
         _update(transfer, using, status=AbstractTransfer.STATUS_REFUND, updated_at=timezone.now())
@@ -482,6 +535,9 @@ def _undo_alone(txn: Transaction, reason: str, sender: type, using: str) -> Tran
         reference_type="transaction",
         reference_id=str(txn.uuid),
     )
+    if wallet.has_rules and txn.entry_id is not None:
+        lot = _find_lot(txn.entry_id, using) if is_deposit else None
+        entry = entry._replace(lot_id=lot, restores=() if is_deposit else (txn.entry_id,))
     post_records(entry, [made], sender=sender, using=using)
     _update(
         txn,
@@ -491,6 +547,11 @@ def _undo_alone(txn: Transaction, reason: str, sender: type, using: str) -> Tran
         updated_at=timezone.now(),
     )
     return made
+
+
+def _find_lot(entry_id: int, using: str) -> int | None:
+    """Return the lot that the entry granted: taking that back takes from no other."""
+    return Lot.objects.using(using).filter(entry_id=entry_id).values_list("pk", flat=True).first()
 
 
 def _find_counterpart(txn: Transaction, using: str) -> str:

@@ -23,6 +23,7 @@ from .movements import (
     post_records,
     refuse_other_use,
     run_undoing,
+    take_part,
 )
 from .refunds import refund_transfer
 
@@ -160,6 +161,8 @@ def _transfer_by_service(
         raise AssetMismatch(f"{to_wallet} counts {to_wallet.asset_id}, not {from_wallet.asset_id}.")
     if from_wallet.pk == to_wallet.pk:
         raise MovementInvalid("A movement must not lead to where it started.")
+
+    entry = take_part(entry, from_wallet)
 
     def transfer() -> Transfer:
         lock_wallets([from_wallet, to_wallet], using)

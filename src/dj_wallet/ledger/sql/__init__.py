@@ -16,13 +16,21 @@ class InstallSQL(Operation):
     """A migration step that runs files of this folder on the databases they are written for."""
 
     reduces_to_sql = True
-    reversible = True
 
-    def __init__(self, vendors: Sequence[str], files: Sequence[str], reverse_sql: str) -> None:
-        """:param vendors: the databases that need it, as Django calls them; empty means all"""
+    def __init__(
+        self, vendors: Sequence[str], files: Sequence[str], reverse_sql: str | None
+    ) -> None:
+        """:param vendors: the databases that need it, as Django calls them; empty means all
+
+        :param reverse_sql: None if there is no way back
+        """
         self.vendors = vendors
         self.files = files
         self.reverse_sql = reverse_sql
+
+    @property
+    def reversible(self) -> bool:  # type: ignore[override]
+        return self.reverse_sql is not None
 
     def state_forwards(self, app_label: str, state: object) -> None:
         """Nothing that models see changes."""
@@ -43,7 +51,7 @@ class InstallSQL(Operation):
         from_state: object,
         to_state: object,
     ) -> None:
-        self._run(schema_editor, [self.reverse_sql])
+        self._run(schema_editor, [self.reverse_sql or ""])
 
     def describe(self) -> str:
         return f"Install {', '.join(self.files)}"

@@ -6,7 +6,7 @@
 -- When any account fails its check, or a key is taken, everything is undone and no row is returned.
 --
 -- Accounts: arrays of one element per wallet account, in id order; p_low_* is NULL where nothing is taken (or the
--- check is waived); the locked and pending arrays may be empty when no posting touches these buckets.
+-- check is waived); p_mind_rules is true where something is taken that limits or lots have to be asked about; the locked and pending arrays may be empty when no posting touches these buckets.
 -- Postings: p_first is the position of the first posting of the same entry; p_source and p_destination are account
 -- ids, or -n for the nth system account; *_at is the position among the accounts, NULL for system accounts.
 -- An array whose elements are all the same may be cut short: assets, flags and kinds after the first element, buckets (0),
@@ -17,6 +17,7 @@
 -- settings, and the comparison of assets in a form that the index on assets cannot serve.
 create or replace function dj_wallet_post_batch(
     p_accounts bigint[], p_assets text[], p_scales integer[], p_touches integer[], p_mind_frozen boolean[],
+    p_mind_rules boolean[],
     p_available numeric[], p_low_available numeric[], p_locked numeric[], p_low_locked numeric[],
     p_pending numeric[], p_low_pending numeric[],
     p_system_codes text[], p_system_assets text[], p_system_scales integer[],
@@ -55,12 +56,13 @@ begin
             pending_balance = a.pending_balance + coalesce(x.pending, 0),
             version = a.version + x.touches
         from unnest(
-            p_accounts, p_assets, p_scales, p_touches, p_mind_frozen,
+            p_accounts, p_assets, p_scales, p_touches, p_mind_frozen, p_mind_rules,
             p_available, p_low_available, p_locked, p_low_locked, p_pending, p_low_pending
-        ) as x (id, asset, scale, touches, mind_frozen,
+        ) as x (id, asset, scale, touches, mind_frozen, mind_rules,
                 available, low_available, locked, low_locked, pending, low_pending)
         where a.id = x.id and a.kind = 'wallet' and a.asset_id || '' = coalesce(x.asset, p_assets[1])
           and a.decimal_places >= x.scale and not (a.is_frozen and coalesce(x.mind_frozen, p_mind_frozen[1]))
+          and not (a.has_rules and coalesce(x.mind_rules, p_mind_rules[1]))
           and (x.low_available is null or a.overdraft_limit is null
                or a.balance + x.low_available >= -a.overdraft_limit)
           and (x.low_locked is null or a.locked_balance + x.low_locked >= 0)

@@ -55,7 +55,7 @@ begin
             pending_balance = case when v_bucket = 2 then a.pending_balance + v_delta else a.pending_balance end,
             version = a.version + 1
         where a.id = v_account and a.kind = 'wallet' and a.asset_id = p_asset and a.decimal_places >= p_scale
-          and (p_allow_frozen or not a.is_frozen)
+          and (p_allow_frozen or not a.is_frozen) and not (v_is_source and a.has_rules)
           and case
               when v_delta > 0 then
                   case v_bucket when 0 then a.balance when 1 then a.locked_balance else a.pending_balance end

@@ -1,8 +1,8 @@
 -- Pay the seller of an escrow the whole amount, take the fee from him, and write the records of both, in one round trip.
 --
 -- As dj_wallet_post_recorded, which it calls: NULL and nothing written when any rule might refuse it. Both wallets are
--- locked in id order; the buyer's row is the lock of the escrow. What could refuse the fee is looked at before the
--- sale is posted, because a posting cannot be taken back.
+-- locked in id order; the buyer's row is the lock of the escrow. What could refuse the fee, and whether limits or
+-- lots of the seller have a say in it, is looked at before the sale is posted: a posting cannot be taken back.
 create or replace function dj_wallet_release_escrow(
     p_escrow bigint, p_buyer bigint, p_seller bigint, p_asset text, p_amount numeric, p_fee numeric, p_scale integer,
     p_order text, p_key text, p_fingerprint uuid, p_fee_key text, p_fee_fingerprint uuid,
@@ -24,6 +24,8 @@ begin
         perform 1 from dj_wallet_account
         where kind = 'system' and asset_id = p_asset and code = 'fees' and decimal_places >= p_scale;
         if not found then return; end if;
+        perform 1 from dj_wallet_account where id = p_seller and has_rules;
+        if found then return; end if;
         perform 1 from dj_wallet_posting where idempotency_key = p_fee_key;
         if found then return; end if;
     end if;

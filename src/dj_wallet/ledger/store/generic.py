@@ -29,6 +29,8 @@ from dj_wallet.ledger.fields import SQLITE_SIGNIFICANT_DIGITS
 from dj_wallet.ledger.models import Account, Asset, EntryMeta, Posting
 from dj_wallet.ledger.watch import moving
 
+from .rules import load_rules, save_rules
+
 ACCOUNT_COLUMNS: Final = (
     "pk",
     "asset_id",
@@ -40,6 +42,7 @@ ACCOUNT_COLUMNS: Final = (
     "locked_balance",
     "pending_balance",
     "version",
+    "has_rules",
 )
 
 
@@ -77,8 +80,13 @@ class GenericStore:
         )
         locks = self.connection.features.has_select_for_no_key_update
         states: dict[int | str, AccountState] = {}
+        ruled = []
         for row in wallets.select_for_update(no_key=locks):
             states[row[0]] = _read_state(row)
+            if row[-1]:
+                ruled.append(row[0])
+        for account_id, own in load_rules(ruled, entries, self.using).items():
+            states[account_id] = states[account_id]._replace(rules=own)
         for row in accounts.filter(pk__in=system_ids).values_list(*ACCOUNT_COLUMNS):
             states[system_ids[row[0]]] = _read_state(row)
         return states
@@ -138,7 +146,7 @@ class GenericStore:
         )
         postings: list[Posting] = []
         results = []
-        for entry, sides in accepted:
+        for entry, sides, _ in accepted:
             entry_id = last_id + len(postings) + 1
             postings += _build_postings(entry, sides, accounts, entry_id)
             results.append(
@@ -161,6 +169,16 @@ class GenericStore:
                 version=account.version,
             )
 
+    def write_rules(
+        self,
+        accepted: Sequence[Accepted],
+        posted: Sequence[Posted],
+        changed: Mapping[int, AccountState],
+        accounts: Mapping[int | str, AccountState],
+    ) -> None:
+        """Write what accepted entries changed of the limits and lots of their wallets."""
+        save_rules(accepted, posted, changed, accounts, self.using)
+
     def write_meta(self, metas: Mapping[int, Mapping[str, object]]) -> None:
         """Keep the free-form data of entries, by entry id."""
         EntryMeta.objects.using(self.using).bulk_create(
@@ -180,6 +198,7 @@ def _read_state(row: tuple[object, ...]) -> AccountState:
         locked,
         pending,
         version,
+        _,
     ) = row
     return AccountState(
         id=pk,  # type: ignore[arg-type]

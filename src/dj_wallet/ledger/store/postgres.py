@@ -30,7 +30,7 @@ POST_ONE_PARAMETERS: Final = (
 )
 POST_ONE: Final = f"SELECT * FROM dj_wallet_post_one({POST_ONE_PARAMETERS})"
 BATCH_TYPES: Final = (
-    *("bigint", "text", "integer", "integer", "boolean"),
+    *("bigint", "text", "integer", "integer", "boolean", "boolean"),
     *("numeric", "numeric", "numeric", "numeric", "numeric", "numeric"),
     *("text", "text", "integer"),
     *("integer", "text", "numeric"),
@@ -67,7 +67,8 @@ class PostgresStore(GenericStore):
             [
                 decision.entry._replace(allow_overdraft=True, allow_frozen=True)
                 for decision in accepted
-            ]
+            ],
+            is_decided=True,
         )
 
     def _post_one(self, entry: Entry) -> list[Posted] | None:
@@ -81,10 +82,12 @@ class PostgresStore(GenericStore):
             None if entry_id is None else [Posted(entry_id, False, ((balances[0], balances[1]),))]
         )
 
-    def _post_batch(self, entries: Sequence[Entry]) -> list[Posted] | None:
+    def _post_batch(
+        self, entries: Sequence[Entry], *, is_decided: bool = False
+    ) -> list[Posted] | None:
         if not entries:
             return []
-        batch = Batch()
+        batch = Batch(is_decided=is_decided)
         for entry in entries:
             if not batch.add(entry):
                 return None
@@ -96,7 +99,7 @@ class PostgresStore(GenericStore):
 
 def list_one_parameters(entry: Entry) -> tuple[Any, ...] | None:
     """Return the parameters of POST_ONE, or None if the entry is not one sound movement."""
-    if len(entry.movements) != 1 or find_malformation(entry):
+    if len(entry.movements) != 1 or needs_lots(entry) or find_malformation(entry):
         return None
     movement = entry.movements[0]
     amount = write_plainly(movement.amount)
@@ -123,16 +126,22 @@ def list_one_parameters(entry: Entry) -> tuple[Any, ...] | None:
     )
 
 
+def needs_lots(entry: Entry) -> bool:
+    """Tell whether the entry does something to lots beyond spending them."""
+    return bool(entry.restores) or entry.lot_id is not None
+
+
 class AccountChanges:
     """What a batch does to one account: by bucket, the total change and the lowest point after a checked taking."""
 
-    __slots__ = ("asset", "lowest", "mind_frozen", "scale", "totals", "touches")
+    __slots__ = ("asset", "lowest", "mind_frozen", "mind_rules", "scale", "totals", "touches")
 
     def __init__(self, asset: str) -> None:
         self.asset = asset
         self.scale = 0
         self.touches = 0
         self.mind_frozen = False
+        self.mind_rules = False
         self.totals = [ZERO, ZERO, ZERO]
         self.lowest: list[Decimal | None] = [None, None, None]
 
@@ -140,7 +149,9 @@ class AccountChanges:
 class Batch:
     """Collects entries into the arrays of dj_wallet_post_batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_decided: bool = False) -> None:
+        """:param is_decided: limits and lots were asked already"""
+        self.is_decided = is_decided
         self.accounts: dict[int, AccountChanges] = {}
         self.systems: dict[tuple[str, str], int] = {}
         self.system_scales: list[int] = []
@@ -148,7 +159,9 @@ class Batch:
         self.postings: list[tuple[Any, ...]] = []
 
     def add(self, entry: Entry) -> bool:
-        """Take the entry in; False if the fast path cannot carry it (one account used with two assets)."""
+        """Take the entry in; False if the fast path cannot carry it (lots, or one account used with two assets)."""
+        if not self.is_decided and needs_lots(entry):
+            return False
         first = len(self.postings) + 1
         key = entry.idempotency_key
         content = None if key is None else fingerprint(entry)
@@ -183,6 +196,8 @@ class Batch:
         account.touches += 1
         if not entry.allow_frozen:
             account.mind_frozen = True
+        if delta < 0 and not self.is_decided:
+            account.mind_rules = True
         total = account.totals[bucket] = EXACT.add(account.totals[bucket], delta)
         if delta < 0 and (bucket or not entry.allow_overdraft):
             lowest = account.lowest[bucket]
@@ -224,6 +239,7 @@ class Batch:
             to_array([account.scale for account in accounts]),
             to_array([account.touches for account in accounts]),
             to_array(shorten(["t" if account.mind_frozen else "f" for account in accounts])),
+            to_array(shorten(["t" if account.mind_rules else "f" for account in accounts])),
             *self._list_bucket_arrays(accounts),
             to_text_array([code for code, _ in self.systems]),
             to_text_array([asset for _, asset in self.systems]),

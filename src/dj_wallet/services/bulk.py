@@ -1,0 +1,267 @@
+"""Many deposits, withdrawals or transfers in one call; each item is accepted, refused or replayed on its own.
+
+As safe as the single verbs, at the speed of batches: the number of statements does not depend on that of items, but
+for holders whose first wallet has to be created. Payments are in `payments`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+from django.db import InterfaceError, OperationalError
+from django.db import transaction as db_transaction
+
+from dj_wallet.abstract_models import AbstractWallet
+from dj_wallet.ledger.engine import Kind
+from dj_wallet.ledger.errors import OutcomeUnknown, WalletException
+from dj_wallet.ledger.money import parse_amount
+from dj_wallet.utils import get_transfer_service, get_wallet_service
+
+from .holding import find_wallets
+from .movements import (
+    OUTSIDE,
+    Record,
+    Request,
+    find_alias,
+    is_anybody_asked,
+    is_anybody_told,
+    is_customised,
+    move_many,
+    run_undoing,
+    send_pre_signals,
+)
+from .transfer import build_transfer_request
+
+
+class Status(StrEnum):
+    """What became of an item."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    REPLAYED = "replayed"
+
+
+class Result(NamedTuple):
+    """What became of an item: its record, which for `REPLAYED` is that of the first call, or why it was refused."""
+
+    status: Status
+    record: Any = None
+    error: Exception | None = None
+
+    @property
+    def code(self) -> str:
+        """The stable code of the refusal; "" if there was none, "vetoed" if a receiver of a signal raised."""
+        return "" if self.error is None else getattr(self.error, "code", "vetoed")
+
+
+class DepositItem(NamedTuple):
+    """A deposit that is asked for.
+
+    :param to: a wallet, or a holder whose default wallet it is
+    """
+
+    to: Any
+    amount: Any
+    meta: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+    source: str = OUTSIDE
+
+
+class WithdrawalItem(NamedTuple):
+    """A withdrawal that is asked for.
+
+    :param wallet: a wallet, or a holder whose default wallet it is
+    """
+
+    wallet: Any
+    amount: Any
+    meta: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+    destination: str = OUTSIDE
+
+
+class TransferItem(NamedTuple):
+    """A transfer that is asked for, between wallets or holders, whose default wallets they are."""
+
+    source: Any
+    destination: Any
+    amount: Any
+    meta: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+
+
+def deposit_many(items: Sequence[DepositItem], *, is_atomic: bool = False) -> list[Result]:
+    """Make each deposit and say what became of it, in order.
+
+    Idempotent for items with a key. Joins the caller's transaction; without one it commits once.
+
+    :param is_atomic: all or nothing; the first refusal is raised, and its `position` says whose it was
+    """
+    wallets = find_wallets([item.to for item in items])
+    requests = [
+        Request(Kind.DEPOSIT, item.source, wallet, item.amount, item.meta, item.idempotency_key)
+        for item, wallet in zip(items, wallets, strict=True)
+    ]
+    service = get_wallet_service()
+    make = _deposit_by_service if is_customised(service, "deposit") else None
+    return _move(requests, service, is_atomic, make and [partial(make, one) for one in requests])
+
+
+def withdraw_many(items: Sequence[WithdrawalItem], *, is_atomic: bool = False) -> list[Result]:
+    """Make each withdrawal and say what became of it, in order; see `deposit_many`."""
+    wallets = find_wallets([item.wallet for item in items])
+    requests = [
+        Request(
+            Kind.WITHDRAWAL, wallet, item.destination, item.amount, item.meta, item.idempotency_key
+        )
+        for item, wallet in zip(items, wallets, strict=True)
+    ]
+    service = get_wallet_service()
+    make = _withdraw_by_service if is_customised(service, "withdraw") else None
+    return _move(requests, service, is_atomic, make and [partial(make, one) for one in requests])
+
+
+def transfer_many(items: Sequence[TransferItem], *, is_atomic: bool = False) -> list[Result]:
+    """Make each transfer and say what became of it, in order; see `deposit_many`."""
+    wallets = find_wallets([side for item in items for side in (item.source, item.destination)])
+    requests = [
+        build_transfer_request(
+            source, destination, item.amount, item.meta, idempotency_key=item.idempotency_key
+        )
+        for item, source, destination in zip(items, wallets[::2], wallets[1::2], strict=True)
+    ]
+    service = get_transfer_service()
+    is_own = is_customised(service, "transfer", "transfer_between") or is_customised(
+        get_wallet_service(), "deposit", "withdraw"
+    )
+    calls = [
+        partial(_transfer_by_service, item, request)
+        for item, request in zip(items, requests, strict=True)
+    ]
+    return _move(requests, service, is_atomic, calls if is_own else None)
+
+
+Call = Callable[[], Any]
+
+
+def _move(
+    requests: Sequence[Request], sender: type, is_atomic: bool, calls: Sequence[Call] | None
+) -> list[Result]:
+    """Move together; or by `calls`, one for each: what a class of the user's does to one cannot be done to many."""
+    if not requests:
+        return []
+    using = find_alias(requests)
+    if calls is not None:
+        return run_each(calls, using, sender, is_atomic)
+    vetoes = _ask(requests, sender, is_atomic)
+    asked = [request for at, request in enumerate(requests) if at not in vetoes]
+
+    def move() -> list[Record | WalletException]:
+        return move_many(asked, sender=sender, using=using, is_atomic=is_atomic, are_asked=True)
+
+    try:
+        outcomes = iter(run_undoing(move, sender=sender, using=using))
+    except (WalletException, OperationalError, InterfaceError):
+        raise
+    except Exception:
+        if is_atomic or not is_anybody_told(sender):
+            raise
+        # A receiver of our signals raised: each item meets it, or does not, alone.
+        alone = [partial(_move_alone, request, sender) for request in asked]
+        results = iter(run_each(alone, using, sender, is_atomic))
+    else:
+        results = iter([_show(outcome) for outcome in outcomes])
+    return [
+        Result(Status.REFUSED, error=vetoes[at]) if at in vetoes else next(results)
+        for at in range(len(requests))
+    ]
+
+
+def _ask(requests: Sequence[Request], sender: type, is_atomic: bool) -> dict[int, Exception]:
+    """Return what the receivers of `pre_withdraw` and `pre_deposit` raised to stop an item, by its position."""
+    vetoes: dict[int, Exception] = {}
+    if not is_anybody_asked(sender):
+        return vetoes
+    for at, request in enumerate(requests):
+        try:
+            amount = parse_amount(request.amount, request.wallets[0].decimal_places)
+        except WalletException:
+            continue  # refused later, for this
+        try:
+            send_pre_signals(request, amount, sender)
+        except Exception as veto:
+            if is_atomic:
+                raise
+            vetoes[at] = veto
+    return vetoes
+
+
+def run_each(calls: Sequence[Call], using: str, sender: type, is_atomic: bool) -> list[Result]:
+    """Run the calls one after the other in one transaction, each in a savepoint of its own."""
+
+    def run() -> list[Result]:
+        return [_run_one(call, at, using, is_atomic) for at, call in enumerate(calls)]
+
+    return run_undoing(run, sender=sender, using=using, always=True)
+
+
+def _run_one(call: Call, position: int, using: str, is_atomic: bool) -> Result:
+    try:
+        with db_transaction.atomic(using=using):
+            return _show(call())
+    except (OutcomeUnknown, OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        if is_atomic:
+            if isinstance(error, WalletException):
+                error.position = position
+            raise
+        return Result(Status.REFUSED, error=error)
+
+
+def _show(outcome: Any) -> Result:
+    if isinstance(outcome, WalletException):
+        return Result(Status.REFUSED, error=outcome)
+    return Result(Status.REPLAYED if outcome.replayed else Status.OK, outcome)
+
+
+# One by one
+
+
+def _move_alone(request: Request, sender: type) -> Record:
+    (outcome,) = move_many([request], sender=sender, are_asked=True)
+    if isinstance(outcome, WalletException):
+        raise outcome
+    return outcome
+
+
+def _deposit_by_service(request: Request) -> Record:
+    options = _list_options(request, source=request.source)
+    wallet = cast(AbstractWallet, request.destination)
+    return get_wallet_service().deposit(wallet, request.amount, meta=request.meta, **options)
+
+
+def _withdraw_by_service(request: Request) -> Record:
+    options = _list_options(request, destination=request.destination)
+    wallet = cast(AbstractWallet, request.source)
+    return get_wallet_service().withdraw(wallet, request.amount, meta=request.meta, **options)
+
+
+def _transfer_by_service(item: TransferItem, request: Request) -> Record:
+    options = _list_options(request)
+    service, sides = get_transfer_service(), (item.source, item.destination)
+    if any(isinstance(side, AbstractWallet) for side in sides):
+        source, destination = request.wallets
+        return service.transfer_between(
+            source, destination, request.amount, request.meta, **options
+        )
+    return service.transfer(*sides, request.amount, request.meta, **options)
+
+
+def _list_options(request: Request, **sides: Any) -> dict[str, Any]:
+    """Return only what was given: a class written for release 0.1.0 knows no other parameters."""
+    given = {name: code for name, code in sides.items() if code != OUTSIDE}
+    if request.idempotency_key is not None:
+        given["idempotency_key"] = request.idempotency_key
+    return given
