@@ -62,7 +62,7 @@ class NewestFirst(CursorPagination):
         self.base_url = request.build_absolute_uri()
         following = None
         if len(members) > size:
-            following = self.encode_cursor(Cursor(0, False, str(page[-1][0])))
+            following = self.encode_cursor(Cursor(0, False, page[-1][0]))
         return render_page([body for _, body in page], following)
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:

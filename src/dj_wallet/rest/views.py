@@ -116,7 +116,7 @@ class WalletsView(ApiView):
     def find_kept(self, request: Request) -> Rendered | None:
         """Return the first page as the cache keeps it, or None if the database has to be asked."""
         cache = find_wallet_cache(self.user)
-        entries = cache and wallet_cache.list_of_user(cache, self.user, PLAIN)
+        entries = None if cache is None else wallet_cache.list_of_user(cache, self.user, PLAIN)
         if entries is None:
             return None
         members = [(entry.head["id"], entry.body) for entry in entries]

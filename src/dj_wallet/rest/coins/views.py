@@ -62,7 +62,7 @@ class CoinWalletsView(ApiView):
     def find_kept(self, request: Request, wanted: dict[str, Any]) -> Rendered | None:
         """Return the first page as the cache keeps it, or None if the database has to be asked."""
         cache = find_wallet_cache(self.user)
-        entries = cache and list_of_user(cache, self.user, COIN)
+        entries = None if cache is None else list_of_user(cache, self.user, COIN)
         if entries is None:
             return None
         members = [
