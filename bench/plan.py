@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.measure import Sample
-from bench.ours import http, http_client
+from bench.ours import http, http_client, tokens
 from bench.peers import environment, pgbench
 from bench.server import Server, System
 from wallet_service.stack import WEB_THREADS, WEB_WORKERS
@@ -121,6 +121,7 @@ COMPARISONS = {
     "http": Measurement("service", http.run),
     "derive": worker(OUR_CHAIN, "wallets", "derive"),
     "derive embit": worker(OUR_CHAIN, "wallets", "derive embit"),
+    "token": Measurement("service", tokens.run),
 }
 GROWTH = {
     "single small": small(OUR_LEDGER, "single"),
@@ -181,6 +182,7 @@ def make_rows(growth: int) -> list[Row]:
         *_hold_rows(),
         *_growth_rows(growth),
         *_http_rows(),
+        *_identity_rows(),
         *_cost_rows(),
     ]
 
@@ -384,6 +386,20 @@ def _http_rows() -> Iterator[Row]:
             better=better,
             conditions=conditions,
         )
+
+
+def _identity_rows() -> Iterator[Row]:
+    yield Row(
+        name="check an access token, p50",
+        ours="token",
+        peer=None,
+        peer_name=None,
+        metric=p50_ms,
+        unit="ms",
+        target=0.3,
+        better="low",
+        conditions="verify_token of a token of our own issuer, RS256 with 2048 bits, no database, 1 thread",
+    )
 
 
 def _growth_rows(growth: int) -> Iterator[Row]:

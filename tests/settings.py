@@ -9,6 +9,7 @@ import os
 from contextlib import ExitStack
 
 from wallet_service.embedded import temporary_postgres
+from wallet_service.stack import make_signing_key
 
 CONTROLLERS = "TESTS_CONTROLLERS_URL"  # what processes of pytest-xdist inherit and must not use
 
@@ -21,6 +22,8 @@ if os.environ.get("DATABASE_URL") == os.environ.get(CONTROLLERS):
     if "PYTEST_XDIST_WORKER" not in os.environ:
         os.environ[CONTROLLERS] = os.environ["DATABASE_URL"]
 
+os.environ.setdefault("WALLET_SIGNING_KEYS", make_signing_key() + make_signing_key())
+
 from wallet_service.settings import *
 from wallet_service.settings import DATABASES, INSTALLED_APPS
 
@@ -32,3 +35,6 @@ API_REQUESTS_PER_MINUTE = 0
 # So do those of the cache.
 WALLET_CACHE_SECONDS = 0
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# What is counted in Redis is counted in the process.
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"

@@ -20,6 +20,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.module_loading import import_string
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -39,6 +40,7 @@ from .admin_pages import (
     name_holders,
 )
 from .admin_theme import ModelAdmin
+from .conf import wallet_settings
 from .hold_queries import explain_hold
 from .ledger.engine import Bucket
 from .ledger.errors import WalletException
@@ -95,6 +97,12 @@ class ReadOnlyAdmin(ModelAdmin):
 
     def link_to_wallet(self, wallet: AbstractWallet) -> str:
         return self.link_to(wallet, wallet.pk, f"{wallet.slug} · {describe_holder(wallet)}")
+
+
+def find_step_up(request: HttpRequest) -> HttpResponse | None:
+    """Return what the project's `STEP_UP` answers before money is moved by hand; None lets it be moved."""
+    path = wallet_settings.STEP_UP
+    return cast(HttpResponse | None, import_string(path)(request)) if path else None
 
 
 def read_uuid(term: str) -> UUID | None:
@@ -413,6 +421,8 @@ class WalletAdmin(LimitsPages, ReadOnlyAdmin):
         """Ask, show what will be, then post; the key of the form travels through all three."""
         if not self.has_adjust_permission(request):
             raise PermissionDenied
+        if asked := find_step_up(request):
+            return asked
         wallet = self._get_wallet(request, object_id)
         places = wallet.decimal_places
         if request.method != "POST":

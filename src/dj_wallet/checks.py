@@ -60,7 +60,7 @@ def _check_values() -> Iterator[CheckMessage]:
             continue
         if setting in MODELS:
             yield from _check_model(setting, value)
-        elif setting.endswith("_CLASS"):
+        elif setting.endswith("_CLASS") or (setting == "STEP_UP" and value):
             yield from _check_class(setting, value)
     yield from _check_records()
 

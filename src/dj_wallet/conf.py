@@ -21,6 +21,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "TRANSFER_SERVICE_CLASS": "dj_wallet.services.transfer.TransferService",
     "EXCHANGE_SERVICE_CLASS": "dj_wallet.services.exchange.ExchangeService",
     "PURCHASE_SERVICE_CLASS": "dj_wallet.services.purchase.PurchaseService",
+    "STEP_UP": None,
 }
 
 PREFIX: Final = "WALLET_"
@@ -49,6 +50,7 @@ RULES: Final[Mapping[str, Rule]] = {
         lambda value: _is_whole(value) and value >= 1,
         "a whole number of hours, at least 1",
     ),
+    "STEP_UP": (lambda value: value is None or _is_dotted(value), "a dotted path or None"),
 }
 DOTTED: Final[Rule] = (_is_dotted, "a dotted path")
 

@@ -10,6 +10,7 @@ from typing import Any, Final, TypedDict
 from django.db import transaction
 
 from dj_wallet.custody.services.users import generate_deposit_address
+from dj_wallet.identity.access import DEFAULT_KEY_SCOPES
 from dj_wallet.identity.models import User
 from dj_wallet.identity.queries import find_api_key
 from dj_wallet.identity.services import create_api_key
@@ -27,6 +28,8 @@ USERS: Final = ("alice", "bob")
 OWNER: Final = "alice"
 # Signs in to the admin and may do everything there.
 OPERATOR: Final = "operator"
+# The demo's program is trusted to say what came in.
+KEY_SCOPES: Final = DEFAULT_KEY_SCOPES | {"deposits:write"}
 
 
 class Login(TypedDict):
@@ -91,11 +94,14 @@ def ensure_wallets(user: User) -> dict[str, Wallet]:
 
 
 def ensure_api_key(user: User, text: str | None) -> str:
-    """Return the remembered key if it is usable and the user's, else a new one."""
+    """Return the remembered key if it is usable and the user's, else a new one; it may do what the curl lines do."""
     found = find_api_key(text) if text else None
-    return (
-        text if text and found and found.user == user else create_api_key(user=user, name="demo")[1]
-    )
+    if not (text and found and found.user == user):
+        return create_api_key(user=user, name="demo", scopes=KEY_SCOPES)[1]
+    if not set(found.scopes) >= KEY_SCOPES:
+        found.scopes = sorted({*found.scopes, *KEY_SCOPES})
+        found.save(update_fields=["scopes"])
+    return text
 
 
 def list_curl_lines(url: str, api_key: str, own: Wallet, other: Wallet) -> list[str]:

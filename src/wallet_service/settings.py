@@ -1,37 +1,40 @@
-"""Settings of the service, flat, from the environment.
+"""Settings of the service, flat, from the environment (`environment` says where else they may come from).
 
 Development values are the defaults of `make run`, which passes the addresses of the servers it started.
-With WALLET_ENV=production nothing has a default that could be guessed: a missing variable stops the start.
+With WALLET_ENV=production nothing has a default that could be guessed: missing variables stop the start.
 """
 
-import os
+import re
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-
-def env(name: str, default: str | None = None) -> str:
-    """Return the variable; without a default a missing or empty one stops the start."""
-    value = os.environ.get(name) or default
-    if value is None:
-        raise ImproperlyConfigured(f"The environment variable {name} must be set.")
-    return value
+from wallet_service.environment import env, env_bool, env_int, env_list, require
 
 
-def env_list(name: str, default: str | None = None) -> list[str]:
-    return [item.strip() for item in env(name, default).split(",") if item.strip()]
+def parse_email_url(url: str) -> dict[str, Any]:
+    """Translate smtp://user:password@host:port, smtps://... (TLS) or console:// into Django's form.
 
-
-def env_int(name: str, default: int) -> int:
-    value = os.environ.get(name, "")
-    try:
-        return int(value) if value else default
-    except ValueError:
+    :raises ImproperlyConfigured: for any other scheme
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"smtp", "smtps", "console"}:
         raise ImproperlyConfigured(
-            f"The environment variable {name} must be a whole number, not {value!r}."
-        ) from None
+            "WALLET_EMAIL_URL must begin with smtp://, smtps:// or console://."
+        )
+    backend = "console" if parts.scheme == "console" else "smtp"
+    return {
+        "EMAIL_BACKEND": f"django.core.mail.backends.{backend}.EmailBackend",
+        "EMAIL_HOST": parts.hostname or "localhost",
+        "EMAIL_PORT": parts.port or (465 if parts.scheme == "smtps" else 25),
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+        "EMAIL_TIMEOUT": 10,
+    }
 
 
 def parse_database_url(url: str) -> dict[str, Any]:
@@ -62,10 +65,14 @@ def parse_database_url(url: str) -> dict[str, Any]:
 
 
 PRODUCTION = env("WALLET_ENV", "development") == "production"
+if PRODUCTION:
+    require("SECRET_KEY", "DATABASE_URL", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS")
 DEVELOPMENT_ONLY = None if PRODUCTION else "development-only-not-a-secret"
 
 DEBUG = False
 SECRET_KEY = env("SECRET_KEY", DEVELOPMENT_ONLY)
+# Older ones: what they signed and sealed can still be read.
+SECRET_KEY_FALLBACKS = env_list("SECRET_KEY_FALLBACKS", "")
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", None if PRODUCTION else "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", None if PRODUCTION else "http://localhost")
 if PRODUCTION and any("*" in host for host in ALLOWED_HOSTS):
@@ -84,10 +91,17 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
     "rest_framework",
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "allauth.headless",
+    "allauth.idp.oidc",
     "dj_wallet",
     "dj_wallet.identity",
     "dj_wallet.events",
@@ -100,10 +114,15 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "dj_wallet.rest.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "wallet_service.csp.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "dj_wallet.identity.issuer.StaffConsentMiddleware",
+    "dj_wallet.identity.issuer.InvalidTargetMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -114,6 +133,8 @@ APPEND_SLASH = False
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        # Our pages' own templates come before those of allauth.
+        "DIRS": [Path(__file__).parent / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -131,7 +152,90 @@ DATABASES = {
     )
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Redis, shared by all processes: throttles of sign-in, codes of devices that sign in.
+REDIS_URL = env("REDIS_URL", "redis://127.0.0.1:6379/0")
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "wallet",
+    }
+}
+
+# Who signs in, and how: docs/guides/identity.md
 AUTH_USER_MODEL = "dj_wallet_identity.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 10},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/accounts/"
+LOGOUT_REDIRECT_URL = "/accounts/login/"
+SESSION_COOKIE_AGE = 12 * 60 * 60
+# In production nobody sees the admin, or what is others', without a second factor.
+WALLET_REQUIRE_MFA = env_bool("WALLET_REQUIRE_MFA", default=PRODUCTION)
+WALLET_SIGNUP_OPEN = env_bool("WALLET_SIGNUP_OPEN", default=True)
+# How many proxies of ours add to X-Forwarded-For; addresses beyond them are whatever a client says.
+ALLAUTH_TRUSTED_PROXY_COUNT = env_int("WALLET_TRUSTED_PROXIES", 0)
+
+EMAIL_FROM = env("WALLET_EMAIL_FROM", "wallets@localhost")
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = EMAIL_FROM
+EMAIL_URL = env("WALLET_EMAIL_URL", "smtp://localhost:25" if PRODUCTION else "console://")
+globals().update(parse_email_url(EMAIL_URL))
+
+ACCOUNT_ADAPTER = "dj_wallet.identity.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "optional"
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if PRODUCTION else "http"
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+ACCOUNT_SESSION_REMEMBER = False
+MFA_ADAPTER = "dj_wallet.identity.adapters.MFAAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_TOTP_ISSUER = "dj-wallets"
+MFA_TOTP_TOLERANCE = 1
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+# Browsers give passkeys to http://localhost too, allauth only if told to.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not PRODUCTION
+USERSESSIONS_TRACK_ACTIVITY = True
+HEADLESS_CLIENTS = ("browser",)
+
+# The issuer of tokens. Without signing keys there is none: its paths answer 404.
+WALLET_URL = env(
+    "WALLET_URL", f"https://{ALLOWED_HOSTS[0]}" if PRODUCTION else "http://127.0.0.1:8000"
+)
+WALLET_ISSUER = WALLET_URL.rstrip("/")
+WALLET_AUDIENCE = env("WALLET_AUDIENCE", "dj-wallets")
+# PEM texts one behind the other. The first signs; all are published and believed.
+WALLET_SIGNING_KEYS = re.findall(
+    r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", env("WALLET_SIGNING_KEYS", ""), re.DOTALL
+)
+IDP_OIDC_ADAPTER = "dj_wallet.identity.adapters.OIDCAdapter"
+IDP_OIDC_PRIVATE_KEYS = [{"pem": pem} for pem in WALLET_SIGNING_KEYS]
+IDP_OIDC_ACCESS_TOKEN_FORMAT = "jwt"  # noqa: S105 - a word
+IDP_OIDC_ACCESS_TOKEN_EXPIRES_IN = 600
+IDP_OIDC_REFRESH_TOKEN_EXPIRES_IN = 30 * 24 * 60 * 60
+IDP_OIDC_ROTATE_REFRESH_TOKEN = True
+
+# Another issuer that is believed as well, such as a realm of Keycloak.
+WALLET_TRUSTED_ISSUER = env("WALLET_TRUSTED_ISSUER", "")
+WALLET_TRUSTED_ISSUER_JWKS = env("WALLET_TRUSTED_ISSUER_JWKS", "")
+WALLET_TRUSTED_ISSUER_AUDIENCE = env("WALLET_TRUSTED_ISSUER_AUDIENCE", WALLET_AUDIENCE)
+WALLET_TRUSTED_ISSUER_SERVICES = env_list("WALLET_TRUSTED_ISSUER_SERVICES", "")
+WALLET_TRUSTED_ISSUER_CREATES_USERS = env_bool("WALLET_TRUSTED_ISSUER_CREATES_USERS", default=False)
+if WALLET_TRUSTED_ISSUER and not WALLET_TRUSTED_ISSUER_JWKS:
+    raise ImproperlyConfigured("WALLET_TRUSTED_ISSUER needs WALLET_TRUSTED_ISSUER_JWKS.")
+if WALLET_TRUSTED_ISSUER == WALLET_ISSUER:
+    raise ImproperlyConfigured("WALLET_TRUSTED_ISSUER must be another issuer than ours.")
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
@@ -141,7 +245,10 @@ STATIC_URL = "/static/"
 # Everything a user can type is hostile: one megabyte is far above the largest legal batch.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
-DJ_WALLET = {"DEFAULT_CURRENCY": env("WALLET_DEFAULT_CURRENCY", "USD")}
+DJ_WALLET = {
+    "DEFAULT_CURRENCY": env("WALLET_DEFAULT_CURRENCY", "USD"),
+    "STEP_UP": "dj_wallet.identity.step_up.find_step_up",
+}
 
 # How long wallets and keys are kept in Redis if nothing changes. 0 keeps nothing.
 WALLET_CACHE_SECONDS = env_int("WALLET_CACHE_SECONDS", 60)
@@ -150,7 +257,12 @@ WALLET_CACHE_SECONDS = env_int("WALLET_CACHE_SECONDS", 60)
 API_REQUESTS_PER_MINUTE = env_int("API_REQUESTS_PER_MINUTE", 6_000)
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["dj_wallet.rest.authentication.ApiKeyAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "dj_wallet.rest.authentication.ApiKeyAuthentication",
+        "dj_wallet.rest.authentication.TokenAuthentication",
+        "dj_wallet.rest.authentication.SignatureAuthentication",
+        "dj_wallet.rest.authentication.BrowserAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["dj_wallet.rest.rendered.ReadyJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["dj_wallet.rest.parsers.StrictJSONParser"],
@@ -213,7 +325,6 @@ CUSTODY_NODE_URLS = env_list("CUSTODY_NODE_URLS", "")
 CUSTODY_APPROVAL_SECRET = env("CUSTODY_APPROVAL_SECRET", SECRET_KEY)
 
 # A lost, doubled or late message loses and doubles nothing: rows are the queue, Celery is the doorbell.
-REDIS_URL = env("REDIS_URL", "redis://127.0.0.1:6379/0")
 CELERY_BROKER_URL = env("BROKER_URL", REDIS_URL)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
@@ -241,6 +352,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "expire-holds": {"task": "dj_wallet.expire_holds", "schedule": 10.0},
     "expire-lots": {"task": "dj_wallet.expire_lots", "schedule": 60.0},
+    "forget-expired": {"task": "dj_wallet.identity.forget_expired", "schedule": 3600.0},
 }
 
 LOGGING = {
@@ -248,19 +360,48 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {"request_id": {"()": "dj_wallet.rest.middleware.RequestIdFilter"}},
     "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
+        "line": {
+            "()": "wallet_service.logs.LineFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s",
+        },
+        "json": {"()": "wallet_service.logs.JsonFormatter"},
     },
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "formatter": "line",
+            "formatter": env("WALLET_LOG_FORMAT", "json" if PRODUCTION else "line"),
             "filters": ["request_id"],
         }
     },
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", "INFO")},
-    # A line for each call of a node says nothing to anybody.
+    # httpx logs addresses of banks and nodes at INFO, some with credentials.
     "loggers": {"httpx": {"level": "WARNING"}},
 }
+
+# What pages may load, by the start of their path; the longest start counts.
+WALLET_CSP = {
+    "/": {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self' 'unsafe-inline'",
+        "img-src": "'self' data:",
+        "font-src": "'self' data:",
+        "connect-src": "'self'",
+        "form-action": "'self'",
+        "base-uri": "'none'",
+        "frame-ancestors": "'none'",
+    }
+}
+# The theme of the admin has expressions in its markup, which Alpine evaluates.
+WALLET_CSP["/admin/"] = {**WALLET_CSP["/"], "script-src": "'self' 'unsafe-eval'"}
+# A browser follows the answer to a consent on to the program that asked for it.
+WALLET_CSP["/identity/o/"] = {
+    name: sources for name, sources in WALLET_CSP["/"].items() if name != "form-action"
+}
+CSRF_FAILURE_VIEW = "wallet_service.pages.answer_csrf_failure"
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 
 if PRODUCTION:
     SECURE_SSL_REDIRECT = True

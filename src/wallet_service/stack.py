@@ -15,6 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from wallet_service.embedded import (
     LOOPBACK,
     PostgresServer,
@@ -42,6 +45,9 @@ STATIC_PACKAGES = (
     ("drf_spectacular_sidecar", "drf_spectacular_sidecar"),
     ("django.contrib.admin", "admin"),
     ("unfold", "unfold"),
+    ("allauth.account", "account"),
+    ("allauth.mfa", "mfa"),
+    ("wallet_service", "wallet_service"),
 )
 
 # Children see these variables and those `wallet up` sets, nothing else: no PGHOST, GRANIAN_PORT or cloud credential of
@@ -49,6 +55,7 @@ STATIC_PACKAGES = (
 PASSED_ON = frozenset({
     "ALLOWED_HOSTS", "API_REQUESTS_PER_MINUTE", "BANK_TIMEOUT_SECONDS", "CSRF_TRUSTED_ORIGINS", "DATABASE_POOL_SIZE", "LOG_LEVEL",
     "CUSTODY_APPROVAL_SECRET", "CUSTODY_NODE_URLS", "CUSTODY_XPUBS",
+    "SECRET_KEY_FALLBACKS",
     "HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ",
 })  # fmt: skip
 PASSED_ON_PREFIX = "WALLET_"
@@ -181,7 +188,11 @@ def _environment(plan: Plan, data: Path, addresses: Mapping[str, str]) -> dict[s
     secret_key = os.environ.get("SECRET_KEY") or keep_secret(
         data / "secret_key", secrets.token_urlsafe(50)
     )
+    signing_key = data / "signing_key.pem"
+    if not signing_key.exists():
+        keep_secret(signing_key, make_signing_key())
     return {
+        "WALLET_SIGNING_KEYS_FILE": str(signing_key),
         **passed_on,
         **addresses,
         "DJANGO_SETTINGS_MODULE": os.environ.get(
@@ -194,6 +205,13 @@ def _environment(plan: Plan, data: Path, addresses: Mapping[str, str]) -> dict[s
         "WALLET_READY_FILE": str(data / "worker.ready"),
         "WALLET_URL": plan.url,
     }
+
+
+def make_signing_key() -> str:
+    """Return a new key for signing tokens, as PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return pem.decode()
 
 
 def _programs(plan: Plan, data: Path) -> dict[str, list[str]]:

@@ -1,16 +1,31 @@
-"""The addresses of the service. Whatever goes wrong outside of a view is answered in the API's error shape."""
+"""The addresses of the service. Pages are answered in HTML, everything else in the API's error shape."""
 
+from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-urlpatterns = [
+from dj_wallet.identity.step_up import guard_admin
+from wallet_service.account import show_account
+
+guard_admin(admin.site)
+
+# Without a key to sign with there is no issuer.
+issuer_patterns: list[URLPattern | URLResolver] = (
+    [path("", include("allauth.idp.urls"))] if settings.WALLET_SIGNING_KEYS else []
+)
+
+urlpatterns: list[URLPattern | URLResolver] = [
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("accounts/", show_account, name="account_home"),
+    path("accounts/", include("allauth.urls")),
+    path("_allauth/", include("allauth.headless.urls")),
     path("", include("dj_wallet.rest.urls")),
+    *issuer_patterns,
 ]
 
-handler400 = "dj_wallet.rest.errors.answer_bad_request"
-handler403 = "dj_wallet.rest.errors.answer_forbidden"
-handler404 = "dj_wallet.rest.errors.answer_not_found"
-handler500 = "dj_wallet.rest.errors.answer_internal_error"
+handler400 = "wallet_service.pages.answer_bad_request"
+handler403 = "wallet_service.pages.answer_forbidden"
+handler404 = "wallet_service.pages.answer_not_found"
+handler500 = "wallet_service.pages.answer_internal_error"

@@ -1,11 +1,12 @@
 """The cast as users of the service, with keys and wallets."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 import redis
 
+from dj_wallet.identity.access import SCOPES
 from dj_wallet.identity.models import User
 from dj_wallet.identity.services import create_api_key
 from dj_wallet.ledger import watch
@@ -77,8 +78,9 @@ def staffs_api(staff: User) -> Api:
     return open_api(staff)
 
 
-def open_api(user: User) -> Api:
-    return Api(create_api_key(user=user, name="test")[1])
+def open_api(user: User, scopes: Iterable[str] = SCOPES) -> Api:
+    """Return the API for a program of the user that may do everything but call internal endpoints."""
+    return Api(create_api_key(user=user, name="test", scopes=scopes)[1])
 
 
 @pytest.fixture(scope="session")

@@ -47,9 +47,7 @@ def test_a_key_that_opens_nothing_is_refused(db, unchanged, headers):
     assert (answer.status, answer.code) == (401, "api_key_invalid")
 
 
-@pytest.mark.parametrize(
-    "credentials", ["Basic YTpi", "Bearer", "Bearer eyJhbGciOiJIUzI1NiJ9.e30.x", ""]
-)
+@pytest.mark.parametrize("credentials", ["Basic YTpi", "Bearer", "Token x", ""])
 def test_other_credentials_are_no_api_key(db, credentials):
     answer = Api(None).get("/wallets/", Authorization=credentials)
     assert (answer.status, answer.code) == (401, "not_authenticated")
@@ -83,9 +81,3 @@ def test_the_key_of_a_disabled_user_is_refused(api, alice):
     alice.is_active = False
     alice.save()
     assert api.get("/wallets/").status == 401
-
-
-def test_a_session_opens_nothing(alice, db):
-    stranger = Api(None)
-    stranger.client.force_login(alice)
-    assert stranger.get("/wallets/").status == 401

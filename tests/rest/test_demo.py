@@ -61,6 +61,15 @@ def test_a_revoked_key_is_replaced(db, file):
     assert load()["api_key"] != first
 
 
+def test_a_key_that_is_older_than_scopes_goes_on_working(db, file):
+    first = load()["api_key"]
+    ApiKey.objects.update(scopes=["wallets:read"])
+    assert load()["api_key"] == first
+    assert {"deposits:write", "transfers:write", "wallets:write"} <= set(
+        ApiKey.objects.get().scopes
+    )
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"passwords": {}}'])
 def test_a_lost_file_is_made_anew(db, file, content):
     first = load()

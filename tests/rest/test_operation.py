@@ -140,7 +140,9 @@ def test_the_schema_is_openapi_3_1_and_describes_every_error(db):
 def test_the_documentation_page_needs_no_other_server(db):
     page = Client().get("/api/docs/").content.decode()
     loaded = re.findall(r"(?:src|href)=\"([^\"]+)\"", page)
-    assert len(loaded) == 4
+    assert len(loaded) == 5
     assert "://" not in page
+    script = loaded.pop()
+    assert Client().get(script)["Content-Type"].startswith("application/javascript")
     for address in loaded:
         assert finders.find(address.removeprefix("/static/")), address

@@ -8,3 +8,9 @@ class IdentityConfig(AppConfig):
     label = "dj_wallet_identity"
     verbose_name = "Identity"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import audit  # noqa: F401 - its receivers hear what allauth announces
+        from .issuer import support_devices
+
+        support_devices()

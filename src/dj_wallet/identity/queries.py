@@ -1,13 +1,16 @@
 """Reads of users and keys; never write."""
 
 import hmac
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from dj_wallet.lookups import find_by
 
 from .key_text import hash_secret, parse_key_text
-from .models import ApiKey
+from .models import ApiKey, User
 
 
 def find_api_key(text: str) -> ApiKey | None:
@@ -17,7 +20,14 @@ def find_api_key(text: str) -> ApiKey | None:
         return None
     for api_key in find_by(ApiKey, "prefix", [parts.prefix], related="user"):
         if hmac.compare_digest(api_key.secret_hash, hash_secret(parts.secret)):
-            return api_key if is_usable(api_key) else None
+            return api_key if is_usable(api_key) and not api_key.is_signing else None
+    return None
+
+
+def find_signing_key(prefix: str) -> ApiKey | None:
+    """Return the usable key that signs requests under this prefix, with its user, or None. One query."""
+    for api_key in find_by(ApiKey, "prefix", [prefix], related="user"):
+        return api_key if is_usable(api_key) and api_key.is_signing else None
     return None
 
 
@@ -25,3 +35,20 @@ def is_usable(api_key: ApiKey) -> bool:
     """Tell whether the key opens something now."""
     is_expired = api_key.expires_at is not None and api_key.expires_at <= timezone.now()
     return api_key.user.is_active and api_key.revoked_at is None and not is_expired
+
+
+def is_allowed_from(networks: Iterable[str], address: str | None) -> bool:
+    """Tell whether a key with this list may be used from the address. An empty list allows all."""
+    listed = [ip_network(network) for network in networks]
+    if not listed:
+        return True
+    if address is None:
+        return False
+    here = ip_address(address)
+    mapped = getattr(here, "ipv4_mapped", None)
+    return any((mapped or here) in network for network in listed)
+
+
+def list_api_keys(user: User) -> QuerySet[ApiKey]:
+    """Return the user's keys, those too that open nothing any more."""
+    return ApiKey.objects.filter(user=user).select_related("replaces", "replaced_by")

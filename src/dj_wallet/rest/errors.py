@@ -6,7 +6,7 @@
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -44,6 +44,101 @@ class ApiKeyInvalid(exceptions.AuthenticationFailed):
 
     default_detail = "The API key is unknown, revoked or expired."
     default_code = "api_key_invalid"
+
+
+class TokenInvalid(exceptions.AuthenticationFailed):
+    """The access token opens nothing."""
+
+    default_detail = "The access token is not valid here, or has expired."
+    default_code = "token_invalid"
+
+
+class SignatureInvalid(exceptions.AuthenticationFailed):
+    """The signature of the request opens nothing."""
+
+    default_detail = "The signature is wrong, too old, or was used before."
+    default_code = "signature_invalid"
+
+
+class AddressNotAllowed(exceptions.PermissionDenied):
+    """The key has a list of addresses, and this is none of them."""
+
+    default_detail = "This key may not be used from your address."
+    default_code = "address_not_allowed"
+
+
+class CsrfFailed(exceptions.PermissionDenied):
+    """A browser sent a session without the token that other sites cannot know."""
+
+    default_detail = "Send the CSRF token of the session in the header X-CSRFToken."
+    default_code = "csrf_failed"
+
+
+class ScopeMissing(exceptions.PermissionDenied):
+    """The credential is good, but not for this."""
+
+    default_code = "scope_missing"
+
+    def __init__(self, scopes: Iterable[str] = ("...",)) -> None:
+        super().__init__(f"This needs the scope {' or '.join(scopes)}.")
+
+
+class InternalOnly(exceptions.PermissionDenied):
+    """The path is for our own services; people have no business here."""
+
+    default_detail = "This path is for services."
+    default_code = "internal_only"
+
+
+class SecondFactorRequired(exceptions.PermissionDenied):
+    """Staff see all, so a password is not enough."""
+
+    default_detail = "Sign in with a second factor first."
+    default_code = "second_factor_required"
+
+
+class StepUpRequired(exceptions.PermissionDenied):
+    """The action is risky, and the last second factor is too long ago."""
+
+    default_detail = "Prove your second factor again: see details.url."
+    default_code = "step_up_required"
+
+    def __init__(self, url: str = "") -> None:
+        super().__init__()
+        self.details = {"url": url}
+
+
+class ScopesInvalid(exceptions.APIException):
+    """Nobody gives what they have not."""
+
+    status_code = HTTPStatus.UNPROCESSABLE_ENTITY
+    default_detail = "A scope does not exist, or you do not have it."
+    default_code = "scopes_invalid"
+
+
+class AddressesInvalid(exceptions.APIException):
+    """What is listed are no IP addresses or networks."""
+
+    status_code = HTTPStatus.UNPROCESSABLE_ENTITY
+    default_detail = "An entry is neither an IP address nor a network."
+    default_code = "addresses_invalid"
+
+
+class KeyEnded(exceptions.APIException):
+    """The API key has a successor or was revoked."""
+
+    status_code = HTTPStatus.CONFLICT
+    default_detail = "The key was rolled or revoked before."
+    default_code = "key_ended"
+
+
+class IssuerUnavailable(exceptions.APIException):
+    """The keys of the token's issuer cannot be fetched: it can be neither believed nor refused."""
+
+    status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    default_detail = "The issuer of the token cannot be reached. Try again."
+    default_code = "issuer_unavailable"
+    wait = RETRY_AFTER_SECONDS
 
 
 class JSONInvalid(exceptions.ParseError):
@@ -129,6 +224,11 @@ class Problem(NamedTuple):
 
 
 NOT_FOUND: Final = Problem(HTTPStatus.NOT_FOUND, "not_found", "There is nothing here.")
+CSRF_FAILED: Final = Problem(
+    HTTPStatus.FORBIDDEN,
+    CsrfFailed.default_code,
+    CsrfFailed.default_detail,
+)
 FORBIDDEN: Final = Problem(HTTPStatus.FORBIDDEN, "permission_denied", "You may not do this.")
 BAD_REQUEST: Final = Problem(
     HTTPStatus.BAD_REQUEST, "invalid_request", "The request cannot be read."
@@ -225,7 +325,8 @@ def _describe_api_error(error: exceptions.APIException) -> Problem:
         return Problem(status, "invalid_request", message, details, headers)
     if (wait := getattr(error, "wait", None)) is not None:
         headers["Retry-After"] = str(wait)
-    return Problem(status, _get_code(error), str(error.detail), headers=headers)
+    details = getattr(error, "details", {})
+    return Problem(status, _get_code(error), str(error.detail), details, headers)
 
 
 def _get_code(error: exceptions.APIException) -> str:
@@ -248,6 +349,11 @@ def answer_bad_request(request: HttpRequest, exception: Exception) -> JsonRespon
 def answer_forbidden(request: HttpRequest, exception: Exception) -> JsonResponse:
     """Answer what Django forbids outside of the API's views."""
     return _answer(FORBIDDEN)
+
+
+def answer_csrf_failure(request: HttpRequest) -> JsonResponse:
+    """Answer a form or script that may be another site's."""
+    return _answer(CSRF_FAILED)
 
 
 def answer_not_found(request: HttpRequest, exception: Exception) -> JsonResponse:

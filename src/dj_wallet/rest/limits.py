@@ -118,8 +118,7 @@ class LimitedView:
 
 def name_credential(request: Request) -> str:
     """Return what tells the request's credential from others."""
-    auth: Any = request.auth
-    return str(getattr(auth, "prefix", None) or getattr(auth, "name", "session"))
+    return str(request.auth.name)
 
 
 @cache

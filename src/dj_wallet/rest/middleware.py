@@ -25,6 +25,8 @@ class RequestIdMiddleware:
         given = request.headers.get(HEADER, "")
         # Never reset: Django logs refused requests after the last middleware has returned.
         request_id.set(given if HARMLESS.fullmatch(given) else uuid4().hex)
+        # For those below the interface, who write it down.
+        request.request_id = request_id.get()  # type: ignore[attr-defined]
         response = self.get_response(request)
         response[HEADER] = request_id.get()
         return response

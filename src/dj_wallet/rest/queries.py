@@ -9,6 +9,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model, QuerySet
 from django.http import Http404
 
+from dj_wallet.identity.access import reads_all
 from dj_wallet.identity.models import User
 from dj_wallet.ledger.errors import AccountNotFound
 from dj_wallet.ledger.models import BALANCE_COLUMNS
@@ -24,7 +25,7 @@ SIDES: Final = ("withdraw__wallet", "deposit__wallet")
 
 def list_wallets(user: User) -> QuerySet[Wallet]:
     """Return the wallets that the user may see."""
-    return Wallet.objects.all() if user.is_staff else Wallet.objects.held_by(user)
+    return Wallet.objects.all() if reads_all(user) else Wallet.objects.held_by(user)
 
 
 def get_wallet(user: User, uuid: UUID) -> Wallet:
@@ -33,7 +34,7 @@ def get_wallet(user: User, uuid: UUID) -> Wallet:
     :raises Http404: there is none
     """
     wallet = find_wallets([uuid]).get(uuid)
-    if wallet is None or not (user.is_staff or is_held_by(wallet, user)):
+    if wallet is None or not (reads_all(user) or is_held_by(wallet, user)):
         raise Http404
     return wallet
 
@@ -96,7 +97,7 @@ def get_transaction(wallet: Wallet, transaction_id: int) -> Transaction:
 def list_transfers(user: User) -> QuerySet[Transfer]:
     """Return the transfers that the user sent or received."""
     transfers = Transfer.objects.select_related(*SIDES)
-    if user.is_staff:
+    if reads_all(user):
         return transfers
     own = Wallet.objects.held_by(user).values("pk")
     # Two index walks: with OR the planner would read every transfer there is.
@@ -112,7 +113,7 @@ def get_transfer(user: User, uuid: UUID) -> Transfer:
     """
     transfer = _get(Transfer.objects.select_related(*SIDES).filter(uuid=uuid))
     sides = (transfer.withdraw.wallet, transfer.deposit.wallet)
-    if user.is_staff or any(is_held_by(wallet, user) for wallet in sides):
+    if reads_all(user) or any(is_held_by(wallet, user) for wallet in sides):
         return transfer
     raise Http404
 

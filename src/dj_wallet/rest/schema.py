@@ -3,16 +3,19 @@
 from http import HTTPStatus
 from typing import Any, Final
 
+from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+
+from dj_wallet.identity.signatures import SCHEME
 
 from .headers import MAX_KEY_LENGTH
 from .schemas import ErrorBody
 
 REASONS: Final = {
     HTTPStatus.BAD_REQUEST: "The request cannot be read: `invalid_request`, `json_invalid`, ...",
-    HTTPStatus.UNAUTHORIZED: "No API key, or one that opens nothing.",
-    HTTPStatus.FORBIDDEN: "You may not do this, or a policy does not let it through.",
+    HTTPStatus.UNAUTHORIZED: "No credential, or one that opens nothing.",
+    HTTPStatus.FORBIDDEN: "The credential is good, but not for this: `scope_missing`, `internal_only`, ...",
     HTTPStatus.NOT_FOUND: "There is no such thing, or it is not yours.",
     HTTPStatus.CONFLICT: "The idempotency key was used for something else, the name is taken, or the state does not allow it.",
     HTTPStatus.PRECONDITION_FAILED: "It has changed since you got it.",
@@ -23,7 +26,7 @@ REASONS: Final = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "A bug of ours.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Whether it happened is not known: repeat with the same idempotency key.",
 }
-EVERYWHERE: Final = (401, 429, 500, 503)
+EVERYWHERE: Final = (401, 403, 429, 500, 503)
 WITH_BODY: Final = (400, 413, 415, 422)
 
 
@@ -41,6 +44,46 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
     def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
         return [{name: []} for name in self.name]
+
+
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Describes `TokenAuthentication`."""
+
+    target_class = "dj_wallet.rest.authentication.TokenAuthentication"
+    name = "accessToken"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+
+class SignatureScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Describes `SignatureAuthentication`."""
+
+    target_class = "dj_wallet.rest.authentication.SignatureAuthentication"
+    name = "signature"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": f"{SCHEME} Key=..., Timestamp=..., Nonce=..., Signature=...",
+        }
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Describes `BrowserAuthentication`."""
+
+    target_class = "dj_wallet.rest.authentication.BrowserAuthentication"
+    name = "session"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": settings.SESSION_COOKIE_NAME,
+            "description": "With the header X-CSRFToken where something changes.",
+        }
 
 
 def errors(*statuses: int) -> dict[int, OpenApiResponse]:

@@ -1,7 +1,7 @@
 """The paths of the API. A path answers with and without its last slash; the schema shows it as documented."""
 
-from django.urls import path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from .coins.urls import urlpatterns as coin_patterns
 from .custody.urls import urlpatterns as custody_patterns
@@ -39,6 +39,7 @@ urlpatterns = [
     *hold_patterns,
     *ledger_patterns,
     *custody_patterns,
+    path("", include("dj_wallet.rest.keys.urls")),
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
     path(
@@ -48,7 +49,7 @@ urlpatterns = [
     ),
     path(
         "api/docs/",
-        SpectacularSwaggerView.as_view(
+        SpectacularSwaggerSplitView.as_view(
             url_name="schema", authentication_classes=[], permission_classes=[]
         ),
         name="docs",

@@ -7,12 +7,12 @@ from django.urls import reverse
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.exceptions import PermissionDenied
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from dj_wallet.identity.access import Credential, find_needs, has_one_of
 from dj_wallet.identity.models import User
 from dj_wallet.leases import LeaseCache, get_cache
 from dj_wallet.ledger.money import from_minor_units
@@ -31,7 +31,7 @@ from .bodies import (
     show_transfer,
     show_wallet,
 )
-from .errors import LengthRequired
+from .errors import InternalOnly, LengthRequired, ScopeMissing
 from .fields import StrictSerializer
 from .filters import TransactionFilter
 from .headers import find_asked_key, find_idempotency_key, find_moment, get_idempotency_key
@@ -45,7 +45,9 @@ from .wallet_cache import PLAIN
 class ApiView(LimitedView, GenericAPIView[Any]):
     """What every view has in common."""
 
-    # Internal views are for our own services: a key needs the scope `internal`.
+    # The group of endpoints in `identity.access` that the view belongs to: "holds" needs holds:read or holds:write.
+    scope: str | None = None
+    # Internal views are for our own services, which need the scope `internal` or `internal:<group>`.
     internal = False
     pagination_class = NewestFirst
     filter_backends: list[type[BaseFilterBackend]] = []
@@ -57,10 +59,25 @@ class ApiView(LimitedView, GenericAPIView[Any]):
             raise LengthRequired
 
     def check_permissions(self, request: Request) -> None:
-        """Refuse users at internal views."""
+        """Refuse a credential that is not for this.
+
+        :raises InternalOnly: the view is for services, and this is none
+        :raises ScopeMissing: the credential lacks the scope
+        """
         super().check_permissions(request)
-        if self.internal and "internal" not in getattr(request.auth, "scopes", ()):
-            raise PermissionDenied
+        needs = find_needs(group=self.scope, is_internal=self.internal, method=request.method or "")
+        if needs.is_internal and not self.credential.is_service:
+            raise InternalOnly
+        self.need_one_of(*needs.scopes)
+
+    def need_one_of(self, *scopes: str) -> None:
+        """:raises ScopeMissing: the credential carries none of the scopes"""
+        if not has_one_of(self.credential, scopes):
+            raise ScopeMissing(scopes)
+
+    @property
+    def credential(self) -> Credential:
+        return cast(Credential, self.request.auth)
 
     @property
     def user(self) -> User:
@@ -83,6 +100,8 @@ def find_wallet_cache(user: User) -> LeaseCache | None:
 
 class WalletsView(ApiView):
     """The caller's wallets."""
+
+    scope = "wallets"
 
     @extend_schema(
         operation_id="create_wallet",
@@ -126,6 +145,8 @@ class WalletsView(ApiView):
 class WalletView(ApiView):
     """One wallet."""
 
+    scope = "wallets"
+
     @extend_schema(
         operation_id="get_wallet",
         summary="Get a wallet",
@@ -147,6 +168,8 @@ class WalletView(ApiView):
 
 class DepositView(ApiView):
     """Money into a wallet."""
+
+    scope = "deposits"
 
     @extend_schema(
         operation_id="deposit",
@@ -172,6 +195,8 @@ class DepositView(ApiView):
 
 class WithdrawView(ApiView):
     """Money out of a wallet, to a bank."""
+
+    scope = "withdrawals"
 
     @extend_schema(
         operation_id="withdraw",
@@ -202,6 +227,7 @@ class WithdrawView(ApiView):
 class TransactionsView(ApiView):
     """The deposits and withdrawals of a wallet."""
 
+    scope = "wallets"
     filter_backends: list[type[BaseFilterBackend]] = [DjangoFilterBackend]
     filterset_class = TransactionFilter
     queryset = Transaction.objects.all()
@@ -227,6 +253,8 @@ class TransactionsView(ApiView):
 class TransactionView(ApiView):
     """One deposit or withdrawal."""
 
+    scope = "wallets"
+
     @extend_schema(
         operation_id="get_transaction",
         summary="Get a transaction",
@@ -241,6 +269,8 @@ class TransactionView(ApiView):
 
 class TransfersView(ApiView):
     """Movements between wallets."""
+
+    scope = "transfers"
 
     @extend_schema(
         operation_id="create_transfer",
@@ -282,6 +312,8 @@ class TransfersView(ApiView):
 class TransferView(ApiView):
     """One movement between wallets."""
 
+    scope = "transfers"
+
     @extend_schema(
         operation_id="get_transfer",
         summary="Get a transfer",
@@ -295,6 +327,8 @@ class TransferView(ApiView):
 class BatchesView(ApiView):
     """Many movements with one request."""
 
+    scope = "transfers"
+
     @extend_schema(
         operation_id="create_batch",
         summary="Make up to 1000 movements",
@@ -306,6 +340,8 @@ class BatchesView(ApiView):
     )
     def post(self, request: Request) -> Response:
         items = self.read(schemas.BatchInput)["items"]
+        if any(item["type"] == "deposit" for item in items):
+            self.need_one_of("deposits:write")
         return Response({"results": batches.move_items(self.user, items)})
 
 
