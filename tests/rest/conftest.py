@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import redis
 
+from dj_wallet.identity import kept
 from dj_wallet.identity.access import SCOPES
 from dj_wallet.identity.models import User
 from dj_wallet.identity.services import create_api_key
@@ -97,6 +98,7 @@ def cached(redis_url: str, settings: Any) -> Iterator[None]:
     redis.Redis.from_url(redis_url).flushall()
     settings.REDIS_URL, settings.WALLET_CACHE_SECONDS = redis_url, 60
     wallet_cache.register()
+    kept.register()
     yield
     watch.watchers.clear()
 

@@ -12,7 +12,7 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dj_wallet.identity.access import Credential, find_needs, has_one_of
+from dj_wallet.identity.access import Credential, Needs, find_needs, has_one_of
 from dj_wallet.identity.models import User
 from dj_wallet.leases import LeaseCache, get_cache
 from dj_wallet.ledger.money import from_minor_units
@@ -49,6 +49,8 @@ class ApiView(LimitedView, GenericAPIView[Any]):
     scope: str | None = None
     # Internal views are for our own services, which need the scope `internal` or `internal:<group>`.
     internal = False
+    # Where only some methods are.
+    internal_methods: frozenset[str] = frozenset()
     pagination_class = NewestFirst
     filter_backends: list[type[BaseFilterBackend]] = []
 
@@ -65,10 +67,19 @@ class ApiView(LimitedView, GenericAPIView[Any]):
         :raises ScopeMissing: the credential lacks the scope
         """
         super().check_permissions(request)
-        needs = find_needs(group=self.scope, is_internal=self.internal, method=request.method or "")
+        needs = self.list_needs(request.method or "")
         if needs.is_internal and not self.credential.is_service:
             raise InternalOnly
         self.need_one_of(*needs.scopes)
+
+    @classmethod
+    def list_needs(cls, method: str) -> Needs:
+        """Return what a credential needs for this method.
+
+        :raises LookupError: the view is in no group of endpoints
+        """
+        is_internal = cls.internal or method in cls.internal_methods
+        return find_needs(group=cls.scope, is_internal=is_internal, method=method)
 
     def need_one_of(self, *scopes: str) -> None:
         """:raises ScopeMissing: the credential carries none of the scopes"""

@@ -77,6 +77,8 @@ class CoinView(ApiView):
 class BalanceView(CoinView):
     """What the caller has of a coin."""
 
+    scope = "wallets"
+
     @extend_schema(
         operation_id="get_coin_balance",
         summary="Balance of a coin",
@@ -92,6 +94,8 @@ class BalanceView(CoinView):
 
 class DepositAddressView(CoinView):
     """Where the caller's deposits go."""
+
+    scope = "addresses"
 
     @extend_schema(
         operation_id="get_deposit_address",
@@ -130,6 +134,8 @@ class DepositCodeView(DepositAddressView):
 class RotateAddressView(CoinView):
     """A new address."""
 
+    scope = "addresses"
+
     @extend_schema(
         operation_id="rotate_deposit_address",
         summary="Take a new deposit address",
@@ -148,6 +154,8 @@ class RotateAddressView(CoinView):
 
 class WithdrawCoinsView(CoinView):
     """Coins to an address."""
+
+    scope = "withdrawals"
 
     @extend_schema(
         operation_id="withdraw_coins",
@@ -181,6 +189,7 @@ class WithdrawCoinsView(CoinView):
 class WithdrawalsView(ApiView):
     """The caller's withdrawals."""
 
+    scope = "withdrawals"
     queryset = WithdrawalRequest.objects.all()
 
     class Pages(NewestFirst):
@@ -204,6 +213,8 @@ class WithdrawalsView(ApiView):
 class WithdrawalView(ApiView):
     """One withdrawal."""
 
+    scope = "withdrawals"
+
     @extend_schema(
         operation_id="get_coin_withdrawal",
         summary="Get a withdrawal of coins",
@@ -216,6 +227,8 @@ class WithdrawalView(ApiView):
 
 class CancelWithdrawalView(ApiView):
     """A withdrawal given up."""
+
+    scope = "withdrawals"
 
     @extend_schema(
         operation_id="cancel_coin_withdrawal",
@@ -232,6 +245,8 @@ class CancelWithdrawalView(ApiView):
 
 class FeeQuoteView(CoinView):
     """What a withdrawal costs."""
+
+    scope = "withdrawals"
 
     @extend_schema(
         operation_id="get_fee_quote",
@@ -255,6 +270,7 @@ class FeeQuoteView(CoinView):
 class HistoryView(CoinView):
     """The ledger's lines of the caller's wallet."""
 
+    scope = "statements"
     filter_backends: list[type[BaseFilterBackend]] = [DjangoFilterBackend]
     filterset_class = LineFilter
     queryset = LedgerEntry.objects.all()
@@ -295,6 +311,8 @@ class HistoryView(CoinView):
 class AllowedAddressesView(CoinView):
     """Destinations that the caller trusts."""
 
+    scope = "withdrawals"
+
     @extend_schema(
         operation_id="list_allowed_addresses",
         summary="List allowed destinations",
@@ -325,6 +343,7 @@ class AllowedAddressesView(CoinView):
 class ChainsView(ApiView):
     """How the networks fare, for our own services and their monitors."""
 
+    scope = "operations"
     internal = True
 
     @extend_schema(
@@ -344,6 +363,7 @@ class ChainsView(ApiView):
 class ApproveWithdrawalView(ApiView):
     """The second pair of eyes: a member of staff through a service of ours."""
 
+    scope = "withdrawals"
     internal = True
 
     @extend_schema(

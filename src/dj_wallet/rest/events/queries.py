@@ -8,6 +8,7 @@ from django.http import Http404
 from rest_framework.request import Request
 
 from dj_wallet.events.models import Delivery, DeliveryAttempt, Destination, Event
+from dj_wallet.identity.access import INTERNAL, has_one_of
 
 
 def get_owner(request: Request) -> Any:
@@ -17,7 +18,7 @@ def get_owner(request: Request) -> Any:
 
 def is_internal(request: Request) -> bool:
     """Tell whether one of our own services is asking."""
-    return "internal" in getattr(request.auth, "scopes", ())
+    return has_one_of(request.auth, (INTERNAL, f"{INTERNAL}:events"))
 
 
 def list_events(request: Request, *, after: int, event_type: str | None) -> QuerySet[Event]:

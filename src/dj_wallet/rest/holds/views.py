@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from dj_wallet.hold_models import Escrow, Hold
+from dj_wallet.identity.access import INTERNAL, has_one_of, reads_all
 from dj_wallet.rest.errors import IdempotencyKeyRequired
 from dj_wallet.rest.headers import find_idempotency_key, get_idempotency_key, scope_key
 from dj_wallet.rest.schema import REPLAYED, WITH_BODY, errors, idempotency_key
@@ -29,15 +30,14 @@ STATUS = OpenApiParameter("status", str, description="Only those in this state."
 
 
 class LockedMoneyView(ApiView):
-    """Owners read; services, whose keys have the scope `internal`, read all and write."""
+    """Owners read; services read all and write."""
 
-    def check_permissions(self, request: Request) -> None:
-        self.internal = self.internal or request.method == "POST"
-        super().check_permissions(request)
+    scope = "holds"
+    internal_methods = frozenset({"POST"})
 
     @property
     def sees_all(self) -> bool:
-        return self.user.is_staff or "internal" in getattr(self.request.auth, "scopes", ())
+        return reads_all(self.user) or has_one_of(self.credential, (INTERNAL, f"{INTERNAL}:holds"))
 
     def read_status(self, statuses: list[str]) -> str | None:
         """Return the state that the list is to be limited to.
@@ -299,6 +299,7 @@ class ResolveEscrowView(EscrowStepView):
 class InternalView(ApiView):
     """A path for our own services, which speak of users instead of wallets."""
 
+    scope = "holds"
     internal = True
 
     def take_key(self, body: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.utils import timezone
 
+from dj_wallet.identity.errors import AddressesInvalid, ScopesInvalid
 from dj_wallet.identity.models import User
 from dj_wallet.identity.services import create_api_key
 
@@ -22,6 +23,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--scope", action="append", required=True, help="What it may do; may be repeated."
         )
+        parser.add_argument(
+            "--address",
+            action="append",
+            default=[],
+            help="An address or network it may be used from; may be repeated, else anywhere.",
+        )
         parser.add_argument("--days", type=int, help="It ends after so many days; else never.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -30,12 +37,16 @@ class Command(BaseCommand):
             raise CommandError("--days must be 1 or more.")
         with transaction.atomic():
             user = find_service_user(options["name"])
-            _, text = create_api_key(
-                user=user,
-                name=options["name"],
-                scopes=options["scope"],
-                expires_at=None if days is None else timezone.now() + timedelta(days=days),
-            )
+            try:
+                _, text = create_api_key(
+                    user=user,
+                    name=options["name"],
+                    scopes=options["scope"],
+                    expires_at=None if days is None else timezone.now() + timedelta(days=days),
+                    allowed_addresses=options["address"],
+                )
+            except (ScopesInvalid, AddressesInvalid) as refusal:
+                raise CommandError(str(refusal)) from None
         self.stdout.write(text)
 
 
