@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Count, F, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Count, DateTimeField, F, OuterRef, QuerySet, Subquery, Sum
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Greatest, Lower
 from django.http import Http404
 
 from dj_wallet.custody.models import Address
 from dj_wallet.identity.models import User
 from dj_wallet.ledger.engine import Bucket
-from dj_wallet.ledger.models import Posting
 from dj_wallet.models import Wallet
 
 # Why a wallet is frozen that its owner has put away.
@@ -85,13 +85,22 @@ def find_change(wallet: Wallet) -> datetime:
     return changed
 
 
-def _list_last_movements() -> list[Subquery]:
+# The newest posting of one bucket of an account. Written as "the last at or below" and then looked at, because for
+# "the newest with these values" PostgreSQL may read all postings from the newest on, hoping to meet one soon.
+LAST_MOVEMENT: Final = """
+(select newest.created_at from (
+    select {side}_account_id as account, {side}_bucket as bucket, created_at from dj_wallet_posting
+    where ({side}_account_id, {side}_bucket, id) <= ("dj_wallet_account"."id", %s, 9223372036854775807)
+    order by {side}_account_id desc, {side}_bucket desc, id desc limit 1
+) newest where newest.account = "dj_wallet_account"."id" and newest.bucket = %s)
+"""
+
+
+def _list_last_movements() -> list[RawSQL]:
     """Return when each bucket last gave and took: one probe of an index for each."""
     return [
-        Subquery(
-            Posting.objects.filter(**{f"{side}_account": OuterRef("pk"), f"{side}_bucket": bucket})
-            .order_by("-id")
-            .values("created_at")[:1]
+        RawSQL(  # noqa: S611 - no text from outside
+            LAST_MOVEMENT.format(side=side), (int(bucket), int(bucket)), DateTimeField()
         )
         for side in ("source", "destination")
         for bucket in Bucket
