@@ -68,7 +68,14 @@ def list_variables_read(source: Path) -> set[str]:
             isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)
         ):
             continue
-        if ast.unparse(node.func) in {"env", "env_list", "env_int", "env_bool", "os.environ.get"}:
+        if ast.unparse(node.func) in {
+            "env",
+            "env_list",
+            "env_int",
+            "env_bool",
+            "env_json",
+            "os.environ.get",
+        }:
             found.add(node.args[0].value)
     return found
 

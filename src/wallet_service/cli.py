@@ -80,6 +80,7 @@ def _welcome(plan: stack.Plan, demo: Mapping[str, Any], seconds: float) -> str:
         ("API", f"{plan.url}/"),
         ("Documentation", f"{plan.url}/api/docs/"),
         ("Admin", f"{plan.url}/admin/"),
+        ("Sandbox bank", None if plan.bank_url else f"http://127.0.0.1:{plan.ports['bank']}/"),
         *(("Demo login", login) for login in logins),
         ("API key", demo.get("api_key")),
         ("Faucet", demo.get("faucet")),

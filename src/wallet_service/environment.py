@@ -3,9 +3,11 @@
 An empty variable counts as missing. What is wrong stops the start, in one line that names it and shows no secret.
 """
 
+import json
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -30,6 +32,17 @@ def env(name: str, default: str | None = None) -> str:
 
 def env_list(name: str, default: str | None = None) -> list[str]:
     return [item.strip() for item in env(name, default).split(",") if item.strip()]
+
+
+def env_json(name: str) -> dict[str, Any]:
+    """Return the variable as a JSON object; a missing one is empty."""
+    try:
+        value = json.loads(env(name, "{}"))
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ImproperlyConfigured(f"The environment variable {name} must be a JSON object.")
+    return value
 
 
 def env_int(name: str, default: int) -> int:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from wallet_service.environment import env, env_bool, env_int, env_list, require
+from wallet_service.environment import env, env_bool, env_int, env_json, env_list, require
 
 
 def parse_email_url(url: str) -> dict[str, Any]:
@@ -294,6 +294,8 @@ SPECTACULAR_SETTINGS = {
         "HoldAction": "dj_wallet.rest.holds.schemas.HOLD_ACTIONS",
         "EscrowStatus": "dj_wallet.rest.holds.schemas.ESCROW_STATUSES",
         "LockMode": "dj_wallet.rest.holds.schemas.LOCK_MODES",
+        "PayoutFrequency": "dj_wallet.rest.payouts.schemas.FREQUENCIES",
+        "RecurringPayoutStatus": "dj_wallet.rest.payouts.schemas.RECURRING_STATUSES",
         "Readiness": "dj_wallet.rest.schemas.READINESS",
         "Reachability": "dj_wallet.rest.schemas.REACHABILITY",
     },
@@ -307,8 +309,26 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
 }
 
-BANK_URL = env("BANK_URL", "http://127.0.0.1:8010/")
-BANK_TIMEOUT_SECONDS = env_int("BANK_TIMEOUT_SECONDS", 5)
+# The bank that withdrawals go to unless they name another; PAYOUT_BANKS adds more, as a JSON object by name.
+PAYOUTS = {
+    "BANKS": {
+        "default": {
+            "ADAPTER": env("BANK_ADAPTER", "dj_wallet.payouts.banks.plain.PlainBank"),
+            "URL": env("BANK_URL", "http://127.0.0.1:8010/"),
+            "TIMEOUT_SECONDS": env_int("BANK_TIMEOUT_SECONDS", 5),
+            **env_json("BANK_OPTIONS"),
+        },
+        **env_json("PAYOUT_BANKS"),
+    },
+    "MAX_RETRIES": env_int("PAYOUT_MAX_RETRIES", 3),
+    "BACKOFF_SECONDS": env_int("PAYOUT_BACKOFF_SECONDS", 10),
+    "BACKOFF_MAX_SECONDS": env_int("PAYOUT_BACKOFF_MAX_SECONDS", 600),
+    "REVIEW_AFTER_SECONDS": env_int("PAYOUT_REVIEW_AFTER_SECONDS", 86_400),
+    "MAX_LAPSES": env_int("PAYOUT_MAX_LAPSES", 10),
+    "CIRCUIT_FAILURES": env_int("PAYOUT_CIRCUIT_FAILURES", 10),
+    "CIRCUIT_SECONDS": env_int("PAYOUT_CIRCUIT_SECONDS", 10),
+    "BATCH_SIZE": env_int("PAYOUT_BATCH_SIZE", 16),
+}
 
 # Where events go besides webhooks: eventbridge, rabbitmq.
 EVENT_SINKS = env_list("WALLET_EVENT_SINKS", "")
@@ -344,7 +364,10 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
-    "execute-due-payouts": {"task": "dj_wallet.payouts.execute_due_payouts", "schedule": 10.0},
+    "execute-due-payouts": {
+        "task": "dj_wallet.payouts.execute_due_payouts",
+        "schedule": float(env_int("PAYOUT_SWEEP_SECONDS", 10)),
+    },
     "relay-events": {"task": "dj_wallet.events.relay_events", "schedule": 1.0},
     "checkpoint-system-balances": {
         "task": "dj_wallet.checkpoint_system_balances",

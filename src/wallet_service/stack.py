@@ -53,8 +53,11 @@ STATIC_PACKAGES = (
 # Children see these variables and those `wallet up` sets, nothing else: no PGHOST, GRANIAN_PORT or cloud credential of
 # the user's shell changes what they do. A test compares the list with what settings.py reads.
 PASSED_ON = frozenset({
-    "ALLOWED_HOSTS", "API_REQUESTS_PER_MINUTE", "BANK_TIMEOUT_SECONDS", "CSRF_TRUSTED_ORIGINS", "DATABASE_POOL_SIZE", "LOG_LEVEL",
-    "CUSTODY_APPROVAL_SECRET", "CUSTODY_NODE_URLS", "CUSTODY_XPUBS",
+    "API_REQUESTS_PER_MINUTE", "CUSTODY_APPROVAL_SECRET", "CUSTODY_NODE_URLS", "CUSTODY_XPUBS",
+    "ALLOWED_HOSTS", "BANK_ADAPTER", "BANK_OPTIONS", "BANK_TIMEOUT_SECONDS", "CSRF_TRUSTED_ORIGINS", "DATABASE_POOL_SIZE",
+    "LOG_LEVEL", "PAYOUT_BACKOFF_MAX_SECONDS", "PAYOUT_BACKOFF_SECONDS", "PAYOUT_BANKS", "PAYOUT_BATCH_SIZE",
+    "PAYOUT_CIRCUIT_FAILURES", "PAYOUT_CIRCUIT_SECONDS", "PAYOUT_MAX_LAPSES", "PAYOUT_MAX_RETRIES",
+    "PAYOUT_REVIEW_AFTER_SECONDS", "PAYOUT_SWEEP_SECONDS",
     "SECRET_KEY_FALLBACKS",
     "HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ",
 })  # fmt: skip
@@ -142,6 +145,8 @@ def _start_servers(supervisor: Supervisor, plan: Plan) -> dict[str, str]:
     """Start the servers the plan does not name and return the addresses of all, as variables of settings.py."""
     mark = {RUN_VARIABLE: supervisor.run}
     addresses = {"BANK_URL": plan.bank_url or f"http://{LOOPBACK}:{plan.ports['bank']}/"}
+    if not plan.bank_url:
+        addresses |= _describe_sandbox_bank(addresses["BANK_URL"])
     if plan.broker_url:
         addresses["BROKER_URL"] = plan.broker_url
     if plan.redis_url:
@@ -179,6 +184,21 @@ def _prepare_custody(
         "CUSTODY_XPUBS": f"{SANDBOX_NETWORK}={(folder / 'account.xpub').read_text()}",
         "WALLET_FAUCET_URL": f"http://{url}",
     }
+
+
+def _describe_sandbox_bank(url: str) -> dict[str, str]:
+    """Return how payouts speak to the sandbox bank, by seed 004's contract and as the bank "keyed" by the other."""
+    keyed = {
+        "ADAPTER": "dj_wallet.payouts.banks.keyed.KeyedBank",
+        "URL": f"{url}v1",
+        # The sandbox's own, see wallet_sandbox.bank.
+        "WEBHOOK_SECRET": "whsec_c2FuZGJveC1iYW5rLXdlYmhvb2stc2VjcmV0",
+    }
+    described = {
+        "BANK_OPTIONS": json.dumps({"LOOKUP_URL": f"{url}payments?reference={{reference}}"}),
+        "PAYOUT_BANKS": json.dumps({"keyed": keyed}),
+    }
+    return {name: text for name, text in described.items() if name not in os.environ}
 
 
 def _environment(plan: Plan, data: Path, addresses: Mapping[str, str]) -> dict[str, str]:

@@ -4,11 +4,14 @@ import contextlib
 import socket
 import threading
 import time
+from decimal import Decimal
 
 import pytest
 
-from dj_wallet.payouts.bank import Outcome, read_answer, send_order
-from tests.payouts.conftest import reply
+from dj_wallet.payouts.bank import Order, Outcome, get_bank
+from dj_wallet.payouts.banks.connection import Reply
+from dj_wallet.payouts.banks.plain import read_answer
+from tests.payouts.conftest import PLAIN, reply
 
 SUCCESS = b'{"data": "success", "status": 200}'
 FAILED = b'{"data": "failed", "status": 503}'
@@ -19,8 +22,8 @@ FAILED = b'{"data": "failed", "status": 503}'
     [
         (200, SUCCESS, "paid"),
         (200, b'{"status": 200, "data": "success", "id": 7}', "paid"),
-        (503, FAILED, "refused"),
-        (200, FAILED, "refused"),
+        (503, FAILED, "failed"),
+        (200, FAILED, "failed"),
         (503, SUCCESS, "unknown"),
         (201, SUCCESS, "unknown"),
         (500, FAILED, "unknown"),
@@ -40,20 +43,27 @@ FAILED = b'{"data": "failed", "status": 503}'
     ],
 )
 def test_only_a_clear_yes_or_no_is_believed(http_status, body, outcome):
-    answer = read_answer(http_status, body)
+    answer = read_answer(Reply(http_status, body))
     assert answer.outcome == outcome
     assert answer.evidence["http_status"] == http_status
 
 
 def test_evidence_fits_the_database(wallet):
-    evidence = read_answer(200, b"\x00\xff\xed\xa0\x80" + b"x" * 10_000).evidence
+    evidence = read_answer(Reply(200, b"\x00\xff\xed\xa0\x80" + b"x" * 10_000)).evidence
     assert len(evidence["text"]) == 1000
     assert "\x00" not in evidence["text"]
     evidence["text"].encode()
 
 
+ORDER = Order("r", Decimal("0.01"), 1, "USD", {})
+
+
+def send(order=ORDER):
+    return get_bank("default").send(order)
+
+
 @pytest.fixture
-def raw_bank(settings):
+def raw_bank(payouts_setting):
     """A function that starts a bank which does something with the bare connection."""
 
     def start(treat):
@@ -65,8 +75,8 @@ def raw_bank(settings):
         threading.Thread(target=serve).start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        settings.BANK_URL = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        settings.BANK_TIMEOUT_SECONDS = 1
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        payouts_setting(bank="default", ADAPTER=PLAIN, URL=url, TIMEOUT_SECONDS=1)
         yield start
 
 
@@ -110,25 +120,21 @@ def talk_nonsense(peer):
 def test_once_a_connection_stood_nothing_is_certain(raw_bank, treat):
     raw_bank(treat)
     started = time.monotonic()
-    assert send_order(amount_minor_units=1, reference="r").outcome == Outcome.UNKNOWN
+    assert send().outcome == Outcome.UNKNOWN
     assert time.monotonic() - started < 5
 
 
-def test_a_refused_connection_sent_nothing(settings):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        settings.BANK_URL = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
-        answer = send_order(amount_minor_units=1, reference="r")
-    assert answer == (Outcome.NOT_SENT, {"error": "ConnectError"})
+def test_a_refused_connection_sent_nothing(no_bank):
+    assert send() == (Outcome.NOT_SENT, {"error": "ConnectError"}, "")
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "http://127.0.0.1:99999/", "bank"])
-def test_an_address_that_is_none_sends_nothing(settings, url):
-    settings.BANK_URL = url
-    assert send_order(amount_minor_units=1, reference="r").outcome == Outcome.NOT_SENT
+def test_an_address_that_is_none_sends_nothing(payouts_setting, url):
+    payouts_setting(bank="default", ADAPTER=PLAIN, URL=url)
+    assert send().outcome == Outcome.NOT_SENT
 
 
-def test_a_redirect_is_not_followed(scripted_bank, settings):
+def test_a_redirect_is_not_followed(scripted_bank):
     asked = []
 
     def redirect(handler):
@@ -139,15 +145,15 @@ def test_a_redirect_is_not_followed(scripted_bank, settings):
         handler.end_headers()
 
     scripted_bank(redirect)
-    assert send_order(amount_minor_units=1, reference="r").outcome == Outcome.UNKNOWN
+    assert send().outcome == Outcome.UNKNOWN
     assert asked == ["/"]
 
 
 def test_the_order_names_amount_and_reference(bank):
-    assert send_order(amount_minor_units=1050, reference="r-1").outcome == Outcome.PAID
+    assert send(Order("r-1", Decimal("10.50"), 1050, "USD", {})).outcome == Outcome.PAID
     assert bank.payments() == [{"amount": 1050, "reference": "r-1"}]
 
 
-def test_a_refusal_over_http_is_understood(scripted_bank):
+def test_a_failure_with_http_200_is_understood(scripted_bank):
     scripted_bank(lambda handler: reply(handler, 200, FAILED))
-    assert send_order(amount_minor_units=1, reference="r").outcome == Outcome.REFUSED
+    assert send().outcome == Outcome.FAILED

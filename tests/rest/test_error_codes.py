@@ -8,7 +8,7 @@ from rest_framework import exceptions
 
 from dj_wallet import exceptions as library
 from dj_wallet.exceptions import WalletException
-from dj_wallet.payouts.services import REFUSED_BY_BANK
+from dj_wallet.payouts.services import FAILURE_CODES
 from dj_wallet.rest import errors
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "errors.md").read_text()
@@ -84,7 +84,7 @@ def test_what_is_documented_for_python_exists():
 
 
 def test_failure_codes_are_documented():
-    assert set(read_table("Of failed withdrawals")) == {REFUSED_BY_BANK}
+    assert set(read_table("Of failed withdrawals")) == set(FAILURE_CODES)
 
 
 def test_a_throttled_client_is_told_how_long_to_wait():

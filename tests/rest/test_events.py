@@ -17,7 +17,11 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def services_api(alice) -> Api:
     """One of our own services."""
-    return Api(create_api_key(user=alice, name="service", scopes=["internal"])[1])
+    return Api(
+        create_api_key(
+            user=alice, name="service", scopes=["internal", "events:read", "events:write"]
+        )[1]
+    )
 
 
 @pytest.fixture

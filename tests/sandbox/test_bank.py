@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from wallet_sandbox.bank_faults import MODES
 from wallet_service.embedded import free_port
 
 SUCCESS = {"data": "success", "status": 200}
@@ -127,7 +128,7 @@ def test_an_unknown_fault_is_refused_and_changes_nothing(bank):
     answer = bank.client.post("/faults", json={"mode": "explode"})
     assert (answer.status_code, answer.json()) == (
         400,
-        {"error": "mode must be one of ok, refuse, down"},
+        {"error": f"mode must be one of {', '.join(MODES)}"},
     )
     assert bank.pay(order()).json() == SUCCESS
 
@@ -141,3 +142,109 @@ def test_an_accepted_payment_survives_the_death_of_the_bank(bank):
     bank.pay(order("later"))
     assert bank.payments() == [order("kept"), order("later")]
     assert [json.loads(line) for line in bank.state.read_text().splitlines()] == bank.payments()
+
+
+# The keyed contract, faults and what happens later
+
+
+def keyed(bank: Bank, reference: str = "p-1", key: str | None = None, **changes: object):
+    sent = {"reference": reference, "amount": "12.50", "currency": "USD"} | changes
+    headers = {"Idempotency-Key": key or reference}
+    return bank.client.post("/v1/transfers", json=sent, headers=headers)
+
+
+def test_a_key_is_paid_once(bank):
+    first, again = keyed(bank), keyed(bank)
+    assert first.json() == again.json()
+    assert (first.json()["state"], again.headers["Idempotent-Replayed"]) == ("paid", "true")
+    assert len(bank.payments()) == 1
+    assert bank.client.get("/v1/transfers/p-1").json() == first.json()
+    unknown = bank.client.get("/v1/transfers/p-2")
+    assert (unknown.status_code, unknown.json()) == (404, {"code": "transfer_not_found"})
+
+
+def test_a_key_that_is_not_the_reference_is_refused(bank):
+    assert keyed(bank, key="other").status_code == 400
+    assert bank.payments() == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "pays", "status"),
+    [
+        ("ok", True, 200),
+        ("refuse", False, 503),
+        ("failing_200", False, 200),
+        ("reject", False, 503),
+        ("paid_503", True, 503),
+        ("garbage", True, 200),
+        ("slow", True, 200),
+        ("unavailable", False, 503),
+    ],
+)
+def test_each_fault_does_what_it_says(bank, mode, pays, status):
+    assert bank.client.post("/faults", json={"mode": mode, "seconds": 0.01}).status_code == 200
+    assert bank.pay(order()).status_code == status
+    assert len(bank.payments()) == pays
+
+
+@pytest.mark.parametrize(("mode", "pays"), [("paid_cut", True), ("cut", False), ("down", False)])
+def test_a_cut_connection_says_nothing(bank, mode, pays):
+    bank.break_down(mode)
+    with pytest.raises(httpx.RemoteProtocolError):
+        bank.pay(order())
+    bank.break_down("ok")
+    assert len(bank.payments()) == pays
+
+
+def test_faults_follow_a_script_a_count_or_a_reference(bank):
+    bank.client.post("/faults", json={"script": ["refuse", "ok", "refuse"]})
+    assert [bank.pay(order()).status_code for _ in range(4)] == [503, 200, 503, 200]
+    bank.client.post("/faults", json={"mode": "refuse", "times": 2})
+    assert [bank.pay(order()).status_code for _ in range(3)] == [503, 503, 200]
+    bank.client.post("/faults", json={"mode": "refuse", "reference": "x"})
+    assert [bank.pay(order(one)).status_code for one in ("x", "y", "x")] == [503, 200, 503]
+
+
+def test_random_faults_are_the_same_for_the_same_seed(bank):
+    def draw() -> list[int]:
+        bank.client.post("/faults", json={"mix": {"refuse": 0.5}, "seed": 7})
+        return [bank.pay(order()).status_code for _ in range(20)]
+
+    first = draw()
+    assert first == draw()
+    assert set(first) == {200, 503}
+
+
+def test_what_was_accepted_is_settled_and_sent_back_later(bank):
+    bank.break_down("accept")
+    assert keyed(bank).json()["state"] == "accepted"
+    for verb, state in (("settle", "paid"), ("return", "returned")):
+        assert bank.client.post(f"/payments/p-1/{verb}").json()["state"] == state
+    statement = bank.client.get("/statement").text
+    assert statement.count("<CdtDbtInd>DBIT") == statement.count("<CdtDbtInd>CRDT") == 1
+    messages = bank.client.get("/messages").json()["messages"]
+    assert [json.loads(one["body"])["state"] for one in messages] == [
+        "accepted",
+        "paid",
+        "returned",
+    ]
+    assert bank.client.post("/payments/nobody/settle").status_code == 404
+
+
+def test_what_is_settled_survives_the_death_of_the_bank(bank):
+    bank.break_down("accept")
+    keyed(bank)
+    bank.client.post("/payments/p-1/settle")
+    bank.kill()
+    bank.start()
+    assert bank.client.get("/v1/transfers/p-1").json()["state"] == "paid"
+
+
+def test_the_panel_shows_payments_and_escapes_them(bank):
+    bank.pay(order("<script>alert(1)</script>"))
+    page = bank.client.get("/")
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "&lt;script&gt;alert(1)" in page.text
+    assert "<script>alert(1)" not in page.text
+    assert bank.client.post("/faults", data={"mode": "refuse"}).status_code == 303
+    assert bank.pay(order()).status_code == 503

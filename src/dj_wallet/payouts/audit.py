@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from dj_wallet.ledger.audit import Problem
 from dj_wallet.ledger.engine import Bucket
-from dj_wallet.ledger.models import LedgerEntry, Posting
+from dj_wallet.ledger.models import LedgerEntry
 from dj_wallet.ledger.money import EXACT, ZERO
 
 from .models import Payout
@@ -22,14 +22,12 @@ def check_held_money(alias: str) -> Iterator[Problem]:
 
 def _sum_open_payouts(alias: str) -> dict[int, Decimal]:
     """Return, by wallet, the amounts of payouts that hold money and have not ended."""
-    ended = [Payout.Status.SETTLED, Payout.Status.FAILED]
-    payouts = Payout.objects.using(alias).exclude(status__in=ended).select_related("transaction")
-    records = {f"payout:{payout.uuid}:hold": payout.transaction for payout in payouts}
-    holds = Posting.objects.using(alias).filter(idempotency_key__in=list(records))
+    open_ones = Payout.objects.using(alias).filter(held_at__isnull=False)
+    open_ones = open_ones.exclude(status__in=Payout.ENDED)
     totals: dict[int, Decimal] = {}
-    for key in holds.values_list("idempotency_key", flat=True):
-        record = records[str(key)]
-        totals[record.wallet_id] = EXACT.add(totals.get(record.wallet_id, ZERO), record.amount)
+    amounts = open_ones.values_list("transaction__wallet_id", "transaction__amount")
+    for account_id, amount in amounts.iterator():
+        totals[account_id] = EXACT.add(totals.get(account_id, ZERO), amount)
     return totals
 
 

@@ -1,40 +1,38 @@
-"""The client of seed 004's bank: sends one order and says what is certain about it afterwards.
+"""The port: what a bank can be asked, what it says it can do, and what is certain afterwards.
 
-The bank's contract knows neither idempotency keys nor a lookup. Whoever repeats an order may pay twice, so
-everything that is not a clear yes or no, or provably unsent, is reported as unknown.
+An adapter is a class with the constructor `Adapter(**options)` and the methods of `Bank`. It never raises for what
+the network does: whatever is not a clear answer is `UNKNOWN`.
 """
 
 import json
-import time
+from collections.abc import Mapping
+from decimal import Decimal
 from enum import StrEnum
-from functools import cache
-from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol, cast
 
-import httpx
-from django.conf import settings
+from django.utils.module_loading import import_string
 
-MAX_ANSWER_BYTES: Final = 64 * 1024
-MAX_KEPT_CHARACTERS: Final = 1000
-
-PAID: Final = ("success", HTTPStatus.OK.value)
-REFUSED: Final = ("failed", HTTPStatus.SERVICE_UNAVAILABLE.value)
-
-NOTHING_WAS_SENT: Final = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-    httpx.InvalidURL,
-)
+from .conf import get_setting
+from .errors import BankNotFound
 
 
 class Outcome(StrEnum):
     """What is known of an order."""
 
     PAID = "paid"
+    # Taken over for payment: nothing to repeat, and not yet paid.
+    ACCEPTED = "accepted"
+    # Refused for good: a listed, definitive answer.
     REFUSED = "refused"
+    # The bank says that it did not pay, for now.
+    FAILED = "failed"
+    # The bank was provably not reached.
     NOT_SENT = "not_sent"
+    # Only of a look-up: the bank has no such order.
+    NOT_FOUND = "not_found"
+    # Only of reports: it was paid, and the money came back.
+    RETURNED = "returned"
     UNKNOWN = "unknown"
 
 
@@ -43,63 +41,84 @@ class Answer(NamedTuple):
 
     outcome: Outcome
     evidence: dict[str, Any]
+    bank_reference: str = ""
 
 
-def send_order(*, amount_minor_units: int, reference: str) -> Answer:
-    """Send one order to the bank and return what is known of it. Never raises for what the network does."""
-    order = {"amount": amount_minor_units, "reference": reference}
-    try:
-        with _get_client().stream(
-            "POST", settings.BANK_URL, json=order, timeout=settings.BANK_TIMEOUT_SECONDS
-        ) as response:
-            body = _read_body(response)
-    except NOTHING_WAS_SENT as error:
-        return Answer(Outcome.NOT_SENT, {"error": type(error).__name__})
-    except httpx.HTTPError as error:
-        return Answer(Outcome.UNKNOWN, {"error": type(error).__name__})
-    return read_answer(response.status_code, body)
+class Order(NamedTuple):
+    """What a bank is told to pay. The reference is the payout's, for ever: it is the bank's idempotency key."""
+
+    reference: str
+    amount: Decimal
+    minor_units: int
+    asset: str
+    destination: Mapping[str, str]
 
 
-def read_answer(http_status: int, body: bytes) -> Answer:
-    """Return what an HTTP answer of the bank means."""
-    said = _read_verdict(body)
-    if said == PAID and http_status == HTTPStatus.OK:
-        outcome = Outcome.PAID
-    elif said == REFUSED and http_status in {HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE}:
-        outcome = Outcome.REFUSED
-    else:
-        text = body.decode(errors="replace").replace("\x00", "\ufffd")[:MAX_KEPT_CHARACTERS]
-        return Answer(Outcome.UNKNOWN, {"http_status": http_status, "text": text})
-    data, status = said
-    return Answer(outcome, {"http_status": http_status, "data": data, "status": status})
+class Report(NamedTuple):
+    """What a bank tells us on its own: the outcome of an order, under the bank's own id of the message."""
+
+    id: str
+    reference: str
+    outcome: Outcome
+    evidence: dict[str, Any]
+    bank_reference: str = ""
 
 
-def _read_verdict(body: bytes) -> tuple[str, int] | None:
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(answer, dict):
-        return None
-    data, status = answer.get("data"), answer.get("status")
-    return (data, status) if isinstance(data, str) and type(status) is int else None
+class Capabilities(NamedTuple):
+    """What a bank declares that it can do. What is done after an unclear answer follows from it.
+
+    `keys`: an order repeated with its reference is paid once, for `keys_kept_seconds`. `lookup`: the bank can be asked
+    for an order by its reference, and knows it at the latest `in_flight_seconds` after it was sent. `statement`: it
+    sends statements. `failed_is_unpaid`: its "failed" can be believed without looking. `is_file`: it takes orders as
+    files, not one by one. `needs_destination`: an order without name and IBAN makes no sense.
+    """
+
+    keys: bool = False
+    lookup: bool = False
+    statement: bool = False
+    failed_is_unpaid: bool = False
+    is_file: bool = False
+    needs_destination: bool = False
+    in_flight_seconds: float = 0
+    keys_kept_seconds: float = 24 * 3600
 
 
-def _read_body(response: httpx.Response) -> bytes:
-    """Read the answer within the timeout as a whole, however slowly it drips."""
-    deadline = time.monotonic() + settings.BANK_TIMEOUT_SECONDS
-    body = b""
-    for chunk in response.iter_bytes():
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            raise httpx.DecodingError("The bank's answer is too long.", request=response.request)
-        if time.monotonic() > deadline:
-            raise httpx.ReadTimeout("The bank's answer drips.", request=response.request)
-    return body
+class Bank(Protocol):
+    """One bank, set up. Its methods may be called from several threads."""
+
+    capabilities: Capabilities
+    # The longest that one call may take.
+    call_seconds: float
+
+    def send(self, order: Order) -> Answer:
+        """Send the order once."""
+
+    def look_up(self, order: Order) -> Answer:
+        """Ask what became of the order."""
+
+    def read_report(self, headers: Mapping[str, str], body: bytes) -> Report | None:
+        """Return what a message of the bank says, or None if it is not the bank's."""
 
 
-@cache
-def _get_client() -> httpx.Client:
-    """Return the client of this process. It keeps no connection: one that the bank closed meanwhile would
-    turn an order that was never read into an unknown one."""
-    return httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
+def get_bank(name: str) -> Bank:
+    """Return the bank that the settings set up under this name.
+
+    :raises BankNotFound: there is none
+    """
+    options = get_setting("BANKS").get(name)
+    if options is None:
+        raise BankNotFound(f"There is no bank {name!r}.")
+    return _build(json.dumps(options, sort_keys=True))
+
+
+def list_banks() -> list[str]:
+    """Return the names of all banks."""
+    return list(get_setting("BANKS"))
+
+
+@lru_cache(maxsize=64)
+def _build(options: str) -> Bank:
+    """Build an adapter once for each set of options: clients are kept, and changed settings are followed."""
+    given = json.loads(options)
+    adapter = import_string(given.pop("ADAPTER"))
+    return cast(Bank, adapter(**{name.lower(): value for name, value in given.items()}))

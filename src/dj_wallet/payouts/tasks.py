@@ -1,43 +1,36 @@
 """Celery tasks. Thin, and safe to lose, double or delay: the rows are the queue."""
 
-import logging
 import time
 from typing import Final
 
 from celery import shared_task
 
-from . import services
-from .doorbell import EXECUTE_PAYOUT
-from .models import Payout
+from . import doorbell, services
+from .bank import list_banks
+from .conf import get_setting
 
-logger = logging.getLogger(__name__)
-
-SWEEP_SIZE: Final = 200
 # Below the broker's visibility timeout: a longer sweep would be delivered a second time. The next one goes on.
 SWEEP_SECONDS: Final = 30
 
 
-@shared_task(name=EXECUTE_PAYOUT)
+@shared_task(name=doorbell.EXECUTE_PAYOUT)
 def execute_payout(payout_id: int) -> None:
     """Execute one payout that was just scheduled."""
     services.execute_payout(payout_id)
 
 
-@shared_task(name="dj_wallet.payouts.execute_due_payouts")
+@shared_task(name=doorbell.EXECUTE_DUE_PAYOUTS)
 def execute_due_payouts() -> None:
-    """Execute what is due and take back what dead workers left; beat calls every 10 seconds."""
-    services.recover_lapsed_payouts()
+    """Make the payouts of plans that fell due, and execute what is due; beat calls every 10 seconds."""
+    services.schedule_occurrences()
     deadline = time.monotonic() + SWEEP_SECONDS
-    due = Payout.objects.get_due_pending_withdrawals().values_list("pk", flat=True)
-    for payout_id in due[:SWEEP_SIZE]:
-        if time.monotonic() > deadline:
-            break
-        _execute_alone(payout_id)
-
-
-def _execute_alone(payout_id: int) -> None:
-    """Execute one payout of a sweep; one that breaks must not stop the others."""
-    try:
-        services.execute_payout(payout_id)
-    except Exception:
-        logger.exception("Payout %d could not be executed", payout_id)
+    has_rung = False
+    for bank in list_banks():
+        while time.monotonic() < deadline:
+            size = get_setting("BATCH_SIZE")
+            if services.execute_due_payouts_of(bank, size) < size:
+                break
+            if not has_rung:
+                # There may be more than one worker can do: each one that joins rings for the next.
+                doorbell.ring_for_sweep()
+                has_rung = True

@@ -32,6 +32,7 @@ from dj_wallet.exceptions import (
     TransactionAlreadyProcessed,
     WalletException,
 )
+from dj_wallet.payouts.errors import BankCannotTell, PayoutInFlight, PayoutNotUndecided
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +140,14 @@ class IssuerUnavailable(exceptions.APIException):
     default_detail = "The issuer of the token cannot be reached. Try again."
     default_code = "issuer_unavailable"
     wait = RETRY_AFTER_SECONDS
+
+
+class BankSignatureInvalid(exceptions.APIException):
+    """A message is not from whom it says, or it is old."""
+
+    status_code = HTTPStatus.UNAUTHORIZED
+    default_detail = "The signature of the message is not right."
+    default_code = "bank_signature_invalid"
 
 
 class JSONInvalid(exceptions.ParseError):
@@ -256,6 +265,9 @@ WALLET_STATUSES: Final[Mapping[type[WalletException], HTTPStatus]] = {
     EscrowNotFound: HTTPStatus.NOT_FOUND,
     EscrowStateInvalid: HTTPStatus.CONFLICT,
     OrderConflict: HTTPStatus.CONFLICT,
+    PayoutInFlight: HTTPStatus.CONFLICT,
+    PayoutNotUndecided: HTTPStatus.CONFLICT,
+    BankCannotTell: HTTPStatus.CONFLICT,
     OutcomeUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
     DeliveryInFlight: HTTPStatus.CONFLICT,
     WithdrawalsFrozen: HTTPStatus.FORBIDDEN,

@@ -40,6 +40,7 @@ urlpatterns = [
     *ledger_patterns,
     *custody_patterns,
     path("", include("dj_wallet.rest.keys.urls")),
+    path("", include("dj_wallet.rest.payouts.urls")),
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
     path(

@@ -12,7 +12,13 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dj_wallet.identity.access import Credential, Needs, find_needs, has_one_of
+from dj_wallet.identity.access import (
+    INTERNAL,
+    Credential,
+    find_needs,
+    has_one_of,
+    reads_all,
+)
 from dj_wallet.identity.models import User
 from dj_wallet.leases import LeaseCache, get_cache
 from dj_wallet.ledger.money import from_minor_units
@@ -67,19 +73,24 @@ class ApiView(LimitedView, GenericAPIView[Any]):
         :raises ScopeMissing: the credential lacks the scope
         """
         super().check_permissions(request)
-        needs = self.list_needs(request.method or "")
+        method = request.method or ""
+        needs = find_needs(
+            group=self.scope, is_internal=self.is_internal_for(method), method=method
+        )
         if needs.is_internal and not self.credential.is_service:
             raise InternalOnly
         self.need_one_of(*needs.scopes)
 
     @classmethod
-    def list_needs(cls, method: str) -> Needs:
-        """Return what a credential needs for this method.
+    def is_internal_for(cls, method: str) -> bool:
+        """Tell whether this method is for our own services."""
+        return cls.internal
 
-        :raises LookupError: the view is in no group of endpoints
-        """
-        is_internal = cls.internal or method in cls.internal_methods
-        return find_needs(group=cls.scope, is_internal=is_internal, method=method)
+    @property
+    def reads_all(self) -> bool:
+        """Whether the caller sees what is others': staff, and our own services."""
+        is_ours = self.credential.is_service and has_one_of(self.credential, [INTERNAL])
+        return is_ours or reads_all(self.user)
 
     def need_one_of(self, *scopes: str) -> None:
         """:raises ScopeMissing: the credential carries none of the scopes"""

@@ -1,6 +1,6 @@
 """What a caller may hear and whose webhooks it may touch."""
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db.models import Prefetch, QuerySet
@@ -8,7 +8,7 @@ from django.http import Http404
 from rest_framework.request import Request
 
 from dj_wallet.events.models import Delivery, DeliveryAttempt, Destination, Event
-from dj_wallet.identity.access import INTERNAL, has_one_of
+from dj_wallet.identity.access import INTERNAL, Credential, has_one_of
 
 
 def get_owner(request: Request) -> Any:
@@ -18,7 +18,8 @@ def get_owner(request: Request) -> Any:
 
 def is_internal(request: Request) -> bool:
     """Tell whether one of our own services is asking."""
-    return has_one_of(request.auth, (INTERNAL, f"{INTERNAL}:events"))
+    credential = cast(Credential, request.auth)
+    return credential.is_service and has_one_of(credential, [INTERNAL])
 
 
 def list_events(request: Request, *, after: int, event_type: str | None) -> QuerySet[Event]:

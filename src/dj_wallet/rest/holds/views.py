@@ -13,7 +13,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from dj_wallet.hold_models import Escrow, Hold
-from dj_wallet.identity.access import INTERNAL, has_one_of, reads_all
 from dj_wallet.rest.errors import IdempotencyKeyRequired
 from dj_wallet.rest.headers import find_idempotency_key, get_idempotency_key, scope_key
 from dj_wallet.rest.schema import REPLAYED, WITH_BODY, errors, idempotency_key
@@ -30,14 +29,13 @@ STATUS = OpenApiParameter("status", str, description="Only those in this state."
 
 
 class LockedMoneyView(ApiView):
-    """Owners read; services read all and write."""
+    """Owners read; our own services read all and write."""
 
     scope = "holds"
-    internal_methods = frozenset({"POST"})
 
-    @property
-    def sees_all(self) -> bool:
-        return reads_all(self.user) or has_one_of(self.credential, (INTERNAL, f"{INTERNAL}:holds"))
+    @classmethod
+    def is_internal_for(cls, method: str) -> bool:
+        return cls.internal or method == "POST"
 
     def read_status(self, statuses: list[str]) -> str | None:
         """Return the state that the list is to be limited to.
@@ -79,7 +77,7 @@ class HoldsView(LockedMoneyView):
         tags=["holds"],
     )
     def get(self, request: Request) -> Response:
-        found = queries.list_holds(self.user, sees_all=self.sees_all)
+        found = queries.list_holds(self.user, sees_all=self.reads_all)
         if status := self.read_status(schemas.HOLD_STATUSES):
             found = found.filter(status=status.lower())
         page = self.paginate_queryset(found)
@@ -96,7 +94,7 @@ class HoldView(LockedMoneyView):
         tags=["holds"],
     )
     def get(self, request: Request, uuid: UUID) -> Response:
-        return Response(explain(queries.get_hold(self.user, uuid, sees_all=self.sees_all)))
+        return Response(explain(queries.get_hold(self.user, uuid, sees_all=self.reads_all)))
 
 
 class HoldStepView(LockedMoneyView):
@@ -105,7 +103,7 @@ class HoldStepView(LockedMoneyView):
     internal = True
 
     def get_hold(self, uuid: UUID) -> Hold:
-        return queries.get_hold(self.user, uuid, sees_all=self.sees_all)
+        return queries.get_hold(self.user, uuid, sees_all=self.reads_all)
 
 
 class ReleaseHoldView(HoldStepView):
@@ -192,7 +190,7 @@ class EscrowsView(LockedMoneyView):
         tags=["escrows"],
     )
     def get(self, request: Request) -> Response:
-        found = queries.list_escrows(self.user, sees_all=self.sees_all)
+        found = queries.list_escrows(self.user, sees_all=self.reads_all)
         if status := self.read_status(schemas.ESCROW_STATUSES):
             found = found.filter(status=status)
         page = self.paginate_queryset(found)
@@ -209,7 +207,7 @@ class EscrowView(LockedMoneyView):
         tags=["escrows"],
     )
     def get(self, request: Request, uuid: UUID) -> Response:
-        escrow = queries.get_escrow(self.user, uuid, sees_all=self.sees_all)
+        escrow = queries.get_escrow(self.user, uuid, sees_all=self.reads_all)
         return Response(show_escrow(escrow))
 
 
@@ -219,7 +217,7 @@ class EscrowStepView(LockedMoneyView):
     internal = True
 
     def get_escrow(self, uuid: UUID) -> Escrow:
-        return queries.get_escrow(self.user, uuid, sees_all=self.sees_all)
+        return queries.get_escrow(self.user, uuid, sees_all=self.reads_all)
 
 
 class ReleaseEscrowView(EscrowStepView):
