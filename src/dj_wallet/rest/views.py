@@ -55,8 +55,6 @@ class ApiView(LimitedView, GenericAPIView[Any]):
     scope: str | None = None
     # Internal views are for our own services, which need the scope `internal` or `internal:<group>`.
     internal = False
-    # Where only some methods are.
-    internal_methods: frozenset[str] = frozenset()
     pagination_class = NewestFirst
     filter_backends: list[type[BaseFilterBackend]] = []
 
@@ -117,7 +115,7 @@ class ApiView(LimitedView, GenericAPIView[Any]):
 
 def find_wallet_cache(user: User) -> LeaseCache | None:
     """Return the cache that the user is answered from, if any: staff, who see everybody's wallets, are not."""
-    return None if user.is_staff else get_cache()
+    return None if reads_all(user) else get_cache()
 
 
 class WalletsView(ApiView):

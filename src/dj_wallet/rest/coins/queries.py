@@ -10,6 +10,7 @@ from django.db.models.functions import Greatest, Lower
 from django.http import Http404
 
 from dj_wallet.custody.models import Address
+from dj_wallet.identity.access import reads_all
 from dj_wallet.identity.models import User
 from dj_wallet.ledger.engine import Bucket
 from dj_wallet.models import Wallet
@@ -20,7 +21,7 @@ ARCHIVED: Final = "archived"
 
 def list_coin_wallets(user: User) -> QuerySet[Wallet]:
     """Return the coin wallets that the user may see, with coin, address and the time of the last change. One query."""
-    wallets = Wallet.objects.all() if user.is_staff else Wallet.objects.held_by(user)
+    wallets = Wallet.objects.all() if reads_all(user) else Wallet.objects.held_by(user)
     users = ContentType.objects.get_for_model(User)
     return select_details(wallets.filter(holder_type=users, slug=Lower("asset_id")))
 
