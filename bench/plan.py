@@ -119,6 +119,10 @@ COMPARISONS = {
     "cart": worker(OUR_BULK, "wallets", "cart"),
     "ledger batch": worker(OUR_LEDGER, "wallets", "batch"),
     "http": Measurement("service", http.run),
+    **{
+        f"http {kind}": Measurement("service", partial(http.run, kind=kind))
+        for kind in ("get", "list", "bare", "bare list")
+    },
     "derive": worker(OUR_CHAIN, "wallets", "derive"),
     "derive embit": worker(OUR_CHAIN, "wallets", "derive embit"),
     "token": Measurement("service", tokens.run),
@@ -182,6 +186,7 @@ def make_rows(growth: int) -> list[Row]:
         *_hold_rows(),
         *_growth_rows(growth),
         *_http_rows(),
+        *_read_rows(),
         *_identity_rows(),
         *_cost_rows(),
     ]
@@ -386,6 +391,33 @@ def _http_rows() -> Iterator[Row]:
             better=better,
             conditions=conditions,
         )
+
+
+def _read_rows() -> Iterator[Row]:
+    conditions = (
+        f"API key, limits and cache in Redis, warm, {http_client.CONNECTIONS} connections kept alive, granian with "
+        f"{WEB_WORKERS} workers of {WEB_THREADS} threads; peer: a view of the framework without authentication that "
+        "answers the same, on the same server"
+    )
+    for name, ours, peer in (
+        ("GET one wallet over HTTP", "http get", "http bare"),
+        ("GET a page of 50 wallets over HTTP", "http list", "http bare list"),
+    ):
+        for what, metric, unit, target, better in (
+            (name, rate, "requests/s", 0.4, "high"),
+            (f"CPU of the web server: {name}", client_cpu_ms, "ms", 2.5, "low"),
+        ):
+            yield Row(
+                name=what,
+                ours=ours,
+                peer=peer,
+                peer_name="bare view",
+                metric=metric,
+                unit=unit,
+                target=target,
+                better=better,
+                conditions=conditions,
+            )
 
 
 def _identity_rows() -> Iterator[Row]:
