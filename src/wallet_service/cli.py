@@ -81,6 +81,7 @@ def _welcome(plan: stack.Plan, demo: Mapping[str, Any], seconds: float) -> str:
         ("Documentation", f"{plan.url}/api/docs/"),
         ("Admin", f"{plan.url}/admin/"),
         ("Sandbox bank", None if plan.bank_url else f"http://127.0.0.1:{plan.ports['bank']}/"),
+        ("Exchanges", f"http://127.0.0.1:{plan.ports['panel']}/ (sandbox, faults)"),
         *(("Demo login", login) for login in logins),
         ("API key", demo.get("api_key")),
         ("Faucet", demo.get("faucet")),
@@ -101,9 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     up_parser = commands.add_parser(
         "up",
         help="run everything on this machine",
-        description="Run PostgreSQL, Redis, sandboxes of a bank and a chain, web, worker, beat and custody until Ctrl-C. "
-        "DATABASE_URL, REDIS_URL, BROKER_URL and BANK_URL name servers to use instead of starting one; with CUSTODY_XPUBS "
-        "custody serves your chains.",
+        description="Run PostgreSQL, Redis, sandboxes of a bank, a chain and exchanges, web, worker, beat and custody until "
+        "Ctrl-C. DATABASE_URL, REDIS_URL, BROKER_URL and BANK_URL name servers to use instead of starting one; with "
+        "CUSTODY_XPUBS custody serves your chains.",
     )
     up_parser.set_defaults(command=up)
     _add_option(up_parser, "--data", Path, ".wallet", "folder that everything is kept in")

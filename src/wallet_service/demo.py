@@ -17,6 +17,8 @@ from dj_wallet.identity.services import create_api_key
 from dj_wallet.ledger.models import Asset
 from dj_wallet.models import Wallet
 
+from .demo_exchanges import connect_exchanges
+
 ASSETS: Final = (
     ("USD", "US dollar", 2, Asset.Kind.FIAT),
     ("DOGE", "Dogecoin", 8, Asset.Kind.CRYPTO),
@@ -63,6 +65,8 @@ def load_demo(*, url: str, file: Path | None) -> Demo:
         User.objects.filter(username=OPERATOR).update(is_staff=True, is_superuser=True)
         wallets = {name: ensure_wallets(users[name][0]) for name in USERS}
         api_key = ensure_api_key(users[OWNER][0], remembered.get("api_key"))
+    if panel := os.environ.get("WALLET_EXCHANGE_PANEL_URL"):
+        connect_exchanges(users[OWNER][0], panel)
     logins = [Login(username=name, password=password) for name, (_, password) in users.items()]
     write_file(
         file, {"api_key": api_key, "passwords": {name: pw for name, (_, pw) in users.items()}}

@@ -108,6 +108,7 @@ INSTALLED_APPS = [
     "dj_wallet.ledger_service",
     "dj_wallet.payouts",
     "dj_wallet.custody",
+    "dj_wallet.exchanges",
     "dj_wallet.rest",
     "wallet_service",
 ]
@@ -286,16 +287,21 @@ SPECTACULAR_SETTINGS = {
         "TransactionStatus": "dj_wallet.rest.schemas.TRANSACTION_STATUSES",
         "PayoutStatus": "dj_wallet.rest.schemas.PAYOUT_STATUSES",
         "DeliveryStatus": "dj_wallet.rest.events.schemas.DELIVERY_STATUSES",
-        "WithdrawalStatus": "dj_wallet.rest.custody.schemas.WITHDRAWAL_STATUSES",
-        "ChainState": "dj_wallet.rest.custody.schemas.CHAIN_STATES",
-        "EntryType": "dj_wallet.rest.custody.schemas.ENTRY_TYPES",
-        "LedgerAccount": "dj_wallet.rest.custody.schemas.LEDGER_ACCOUNTS",
         "HoldStatus": "dj_wallet.rest.holds.schemas.HOLD_STATUSES",
         "HoldAction": "dj_wallet.rest.holds.schemas.HOLD_ACTIONS",
         "EscrowStatus": "dj_wallet.rest.holds.schemas.ESCROW_STATUSES",
         "LockMode": "dj_wallet.rest.holds.schemas.LOCK_MODES",
         "PayoutFrequency": "dj_wallet.rest.payouts.schemas.FREQUENCIES",
         "RecurringPayoutStatus": "dj_wallet.rest.payouts.schemas.RECURRING_STATUSES",
+        "WithdrawalStatus": "dj_wallet.rest.custody.schemas.WITHDRAWAL_STATUSES",
+        "ChainState": "dj_wallet.rest.custody.schemas.CHAIN_STATES",
+        "EntryType": "dj_wallet.rest.custody.schemas.ENTRY_TYPES",
+        "LedgerAccount": "dj_wallet.rest.custody.schemas.LEDGER_ACCOUNTS",
+        "SyncStatus": "dj_wallet.rest.exchanges.schemas.SYNC_STATUSES",
+        "SyncType": "dj_wallet.rest.exchanges.schemas.SYNC_TYPES",
+        "AccountSyncStatus": "dj_wallet.rest.exchanges.schemas.ACCOUNT_SYNC_STATUSES",
+        "DepositAddressState": "dj_wallet.rest.exchanges.schemas.ADDRESS_STATES",
+        "ExchangeReachability": "dj_wallet.rest.exchanges.schemas.REACHED",
         "Readiness": "dj_wallet.rest.schemas.READINESS",
         "Reachability": "dj_wallet.rest.schemas.REACHABILITY",
     },
@@ -344,8 +350,39 @@ CUSTODY_NODE_URLS = env_list("CUSTODY_NODE_URLS", "")
 # Seals approved withdrawals; the signer has it too, the database has not.
 CUSTODY_APPROVAL_SECRET = env("CUSTODY_APPROVAL_SECRET", SECRET_KEY)
 
+# Exchange accounts. Their credentials are sealed by the first provider of keys and opened by any of them.
+EXCHANGES_KEY_PROVIDERS = env_list("WALLET_EXCHANGE_KEY_PROVIDERS", "environment")
+EXCHANGES_KEY_OPTIONS = {
+    "WALLET_EXCHANGE_KEYS": env("WALLET_EXCHANGE_KEYS", ""),
+    "WALLET_EXCHANGE_AWS_KEY": env("WALLET_EXCHANGE_AWS_KEY", ""),
+    "WALLET_EXCHANGE_AWS_REGION": env("WALLET_EXCHANGE_AWS_REGION", ""),
+    "WALLET_EXCHANGE_VAULT_URL": env("WALLET_EXCHANGE_VAULT_URL", ""),
+    "WALLET_EXCHANGE_VAULT_TOKEN": env("WALLET_EXCHANGE_VAULT_TOKEN", ""),
+    "WALLET_EXCHANGE_VAULT_KEY": env("WALLET_EXCHANGE_VAULT_KEY", ""),
+    "WALLET_EXCHANGE_PKCS11_MODULE": env("WALLET_EXCHANGE_PKCS11_MODULE", ""),
+    "WALLET_EXCHANGE_PKCS11_TOKEN": env("WALLET_EXCHANGE_PKCS11_TOKEN", ""),
+    "WALLET_EXCHANGE_PKCS11_PIN": env("WALLET_EXCHANGE_PKCS11_PIN", ""),
+    "WALLET_EXCHANGE_PKCS11_KEY": env("WALLET_EXCHANGE_PKCS11_KEY", ""),
+}
+# Tells API keys apart and stored addresses from changed ones: a new one makes every stored address look changed.
+EXCHANGES_SECRET = env("WALLET_EXCHANGE_SECRET", SECRET_KEY)
+# refuse or warn: what happens to keys that may withdraw.
+EXCHANGES_PERMISSION_POLICY = env("WALLET_EXCHANGE_PERMISSION_POLICY", "refuse")
+EXCHANGES_EGRESS_IPS = env_list("WALLET_EXCHANGE_EGRESS_IPS", "")
+EXCHANGES_SYNC_EVERY_SECONDS = env_int("WALLET_EXCHANGE_SYNC_EVERY_SECONDS", 21_600)
+EXCHANGES_SYNC_BUDGET_SECONDS = env_int("WALLET_EXCHANGE_SYNC_BUDGET_SECONDS", 20)
+EXCHANGES_ADDRESS_FRESH_SECONDS = env_int("WALLET_EXCHANGE_ADDRESS_FRESH_SECONDS", 86_400)
+
 # A lost, doubled or late message loses and doubles nothing: rows are the queue, Celery is the doorbell.
 CELERY_BROKER_URL = env("BROKER_URL", REDIS_URL)
+
+# Redis keeps the exchanges' limits for all processes; the address is the one that venues see us under.
+EXCHANGES_REDIS_URL = env("EXCHANGES_REDIS_URL", REDIS_URL)
+EXCHANGES_EGRESS = env("EXCHANGES_EGRESS", "default")
+EXCHANGES_MAX_CLIENTS = env_int("EXCHANGES_MAX_CLIENTS", 500)
+EXCHANGES_SANDBOX_ADDRESS = env("EXCHANGES_SANDBOX_ADDRESS", "")
+EXCHANGES_SANDBOX_CA_FILE = env("EXCHANGES_SANDBOX_CA_FILE", "")
+
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 # kombu looks for lost messages every interval x throttle seconds, whatever visibility_timeout says.
@@ -376,6 +413,9 @@ CELERY_BEAT_SCHEDULE = {
     "expire-holds": {"task": "dj_wallet.expire_holds", "schedule": 10.0},
     "expire-lots": {"task": "dj_wallet.expire_lots", "schedule": 60.0},
     "forget-expired": {"task": "dj_wallet.identity.forget_expired", "schedule": 3600.0},
+    "sync-exchange-accounts": {"task": "dj_wallet.exchanges.run_queued_syncs", "schedule": 10.0},
+    "check-exchange-keys": {"task": "dj_wallet.exchanges.check_credentials", "schedule": 60.0},
+    "check-address-seals": {"task": "dj_wallet.exchanges.check_seals", "schedule": 3600.0},
 }
 
 LOGGING = {

@@ -1,5 +1,5 @@
-"""What `wallet up` runs: PostgreSQL, Redis, the sandboxes of bank and chain, web, worker, beat and the programs of
-custody, and the addresses between them."""
+"""What `wallet up` runs: PostgreSQL, Redis, the sandboxes of bank, chain and exchanges, web, worker, beat and the programs
+of custody, and the addresses between them."""
 
 import http.client
 import json
@@ -30,9 +30,9 @@ from wallet_service.embedded import (
 from wallet_service.processes import RUN_VARIABLE
 from wallet_service.supervisor import StartFailed, Supervisor
 
-DEFAULT_PORTS = MappingProxyType(
-    {"web": 8000, "postgres": 54320, "redis": 63790, "bank": 8010, "node": 8020}
-)
+DEFAULT_PORTS = MappingProxyType({
+    "web": 8000, "postgres": 54320, "redis": 63790, "bank": 8010, "node": 8020, "exchanges": 8443, "panel": 8030,
+})  # fmt: skip
 PORTS_TO_TRY = 200
 SANDBOX_NETWORK = "DOGE:regtest"
 BLOCK_SECONDS = 5
@@ -53,12 +53,12 @@ STATIC_PACKAGES = (
 # Children see these variables and those `wallet up` sets, nothing else: no PGHOST, GRANIAN_PORT or cloud credential of
 # the user's shell changes what they do. A test compares the list with what settings.py reads.
 PASSED_ON = frozenset({
-    "API_REQUESTS_PER_MINUTE", "CUSTODY_APPROVAL_SECRET", "CUSTODY_NODE_URLS", "CUSTODY_XPUBS",
-    "ALLOWED_HOSTS", "BANK_ADAPTER", "BANK_OPTIONS", "BANK_TIMEOUT_SECONDS", "CSRF_TRUSTED_ORIGINS", "DATABASE_POOL_SIZE",
-    "LOG_LEVEL", "PAYOUT_BACKOFF_MAX_SECONDS", "PAYOUT_BACKOFF_SECONDS", "PAYOUT_BANKS", "PAYOUT_BATCH_SIZE",
+    "ALLOWED_HOSTS", "API_REQUESTS_PER_MINUTE", "BANK_ADAPTER", "BANK_OPTIONS", "BANK_TIMEOUT_SECONDS", "CSRF_TRUSTED_ORIGINS",
+    "CUSTODY_APPROVAL_SECRET", "CUSTODY_NODE_URLS", "CUSTODY_XPUBS", "DATABASE_POOL_SIZE", "EXCHANGES_EGRESS",
+    "EXCHANGES_MAX_CLIENTS", "EXCHANGES_REDIS_URL", "EXCHANGES_SANDBOX_ADDRESS", "EXCHANGES_SANDBOX_CA_FILE", "LOG_LEVEL",
+    "PAYOUT_BACKOFF_MAX_SECONDS", "PAYOUT_BACKOFF_SECONDS", "PAYOUT_BANKS", "PAYOUT_BATCH_SIZE",
     "PAYOUT_CIRCUIT_FAILURES", "PAYOUT_CIRCUIT_SECONDS", "PAYOUT_MAX_LAPSES", "PAYOUT_MAX_RETRIES",
-    "PAYOUT_REVIEW_AFTER_SECONDS", "PAYOUT_SWEEP_SECONDS",
-    "SECRET_KEY_FALLBACKS",
+    "PAYOUT_REVIEW_AFTER_SECONDS", "PAYOUT_SWEEP_SECONDS", "SECRET_KEY_FALLBACKS",
     "HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ",
 })  # fmt: skip
 PASSED_ON_PREFIX = "WALLET_"
@@ -127,6 +127,7 @@ def start(supervisor: Supervisor, plan: Plan) -> dict[str, Any]:
     """Bring everything up and return what `wallet_demo` reported once the service answers."""
     environment = _environment(plan, supervisor.data, _start_servers(supervisor, plan))
     environment |= _prepare_custody(supervisor, plan, environment)
+    environment |= _prepare_exchanges(plan, supervisor.data)
     django = [sys.executable, "-m", "django"]
     supervisor.run_step(
         "migrate", [*django, "migrate", "--no-input", "--verbosity", "1"], environment
@@ -165,6 +166,21 @@ def _start_servers(supervisor: Supervisor, plan: Plan) -> dict[str, str]:
     return {**addresses, "DATABASE_URL": postgres.url(DATABASE)}
 
 
+def _describe_sandbox_bank(url: str) -> dict[str, str]:
+    """Return how payouts speak to the sandbox bank, by seed 004's contract and as the bank "keyed" by the other."""
+    keyed = {
+        "ADAPTER": "dj_wallet.payouts.banks.keyed.KeyedBank",
+        "URL": f"{url}v1",
+        # The sandbox's own, see wallet_sandbox.bank.
+        "WEBHOOK_SECRET": "whsec_c2FuZGJveC1iYW5rLXdlYmhvb2stc2VjcmV0",
+    }
+    described = {
+        "BANK_OPTIONS": json.dumps({"LOOKUP_URL": f"{url}payments?reference={{reference}}"}),
+        "PAYOUT_BANKS": json.dumps({"keyed": keyed}),
+    }
+    return {name: text for name, text in described.items() if name not in os.environ}
+
+
 def _prepare_custody(
     supervisor: Supervisor, plan: Plan, environment: Mapping[str, str]
 ) -> dict[str, str]:
@@ -186,19 +202,25 @@ def _prepare_custody(
     }
 
 
-def _describe_sandbox_bank(url: str) -> dict[str, str]:
-    """Return how payouts speak to the sandbox bank, by seed 004's contract and as the bank "keyed" by the other."""
-    keyed = {
-        "ADAPTER": "dj_wallet.payouts.banks.keyed.KeyedBank",
-        "URL": f"{url}v1",
-        # The sandbox's own, see wallet_sandbox.bank.
-        "WEBHOOK_SECRET": "whsec_c2FuZGJveC1iYW5rLXdlYmhvb2stc2VjcmV0",
+def _prepare_exchanges(plan: Plan, data: Path) -> dict[str, str]:
+    """Return the secrets of exchange accounts, made once and kept unless the user has some, and where to count."""
+    folder = make_folder(data / "exchanges", 0o700)
+    metrics = make_folder(data / "metrics", 0o700)
+    for file in metrics.glob("*.db"):  # of processes that are gone
+        file.unlink()
+    made = {
+        "WALLET_EXCHANGE_KEYS": f"first:{secrets.token_urlsafe(32)}",
+        "WALLET_EXCHANGE_SECRET": secrets.token_urlsafe(32),
     }
-    described = {
-        "BANK_OPTIONS": json.dumps({"LOOKUP_URL": f"{url}payments?reference={{reference}}"}),
-        "PAYOUT_BANKS": json.dumps({"keyed": keyed}),
+    kept = {
+        name: os.environ.get(name) or keep_secret(folder / name.lower(), value)
+        for name, value in made.items()
     }
-    return {name: text for name, text in described.items() if name not in os.environ}
+    return {
+        **kept,
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+        "WALLET_EXCHANGE_PANEL_URL": f"http://{LOOPBACK}:{plan.ports['panel']}",
+    }
 
 
 def _environment(plan: Plan, data: Path, addresses: Mapping[str, str]) -> dict[str, str]:
@@ -213,6 +235,7 @@ def _environment(plan: Plan, data: Path, addresses: Mapping[str, str]) -> dict[s
         keep_secret(signing_key, make_signing_key())
     return {
         "WALLET_SIGNING_KEYS_FILE": str(signing_key),
+        **_sandbox_exchanges(plan, data),
         **passed_on,
         **addresses,
         "DJANGO_SETTINGS_MODULE": os.environ.get(
@@ -234,6 +257,14 @@ def make_signing_key() -> str:
     return pem.decode()
 
 
+def _sandbox_exchanges(plan: Plan, data: Path) -> dict[str, str]:
+    """Return where sandbox accounts are connected to, unless the user names another place."""
+    return {
+        "EXCHANGES_SANDBOX_ADDRESS": f"{LOOPBACK}:{plan.ports['exchanges']}",
+        "EXCHANGES_SANDBOX_CA_FILE": str(data / "exchanges" / "ca.pem"),
+    }
+
+
 def _programs(plan: Plan, data: Path) -> dict[str, list[str]]:
     """Return the modules to run, with their arguments."""
     celery = ["celery", "--app", "wallet_service"]
@@ -247,6 +278,12 @@ def _programs(plan: Plan, data: Path) -> dict[str, list[str]]:
     if not plan.bank_url:
         bank = ["--port", str(plan.ports["bank"]), "--state", str(data / "bank.jsonl")]
         programs["bank"] = ["wallet_sandbox.bank", *bank]
+    ports = [
+        "--port", str(plan.ports["exchanges"]), "--panel-port", str(plan.ports["panel"]),
+    ]  # fmt: skip
+    programs["exchanges"] = [
+        "wallet_sandbox.exchanges", *ports, "--tls", str(data / "exchanges"),
+    ]  # fmt: skip
     return programs | _custody_programs(plan, data)
 
 
@@ -301,7 +338,9 @@ def _is_serving(plan: Plan) -> bool:
     """Tell whether the programs that have an address answer there."""
     bank = plan.bank_url or _answers(LOOPBACK, plan.ports["bank"])
     node = plan.custody_xpubs or _answers(LOOPBACK, plan.ports["node"])
-    return bool(bank) and bool(node) and _answers(plan.reachable_host, plan.ports["web"])
+    exchanges = _answers(LOOPBACK, plan.ports["panel"])
+    web = _answers(plan.reachable_host, plan.ports["web"])
+    return bool(bank) and bool(node) and exchanges and web
 
 
 def _answers(host: str, port: int) -> bool:

@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import pytest
-from django.db import connection
 from werkzeug.serving import make_server
 
 from dj_wallet.custody.chain.keys import AccountKey
@@ -20,6 +22,7 @@ from dj_wallet.custody.services.broadcast import broadcast_next
 from dj_wallet.custody.services.chains import ensure_chain
 from dj_wallet.custody.services.reconciliation import reconcile
 from dj_wallet.custody.services.scanner import scan_chain
+from dj_wallet.custody.services.signing import SigningRows
 from dj_wallet.custody.services.spending import plan_next_withdrawal
 from dj_wallet.custody.services.withdrawals import request_withdrawal
 from dj_wallet.events.models import Event
@@ -28,9 +31,12 @@ from dj_wallet.ledger.accounts import ensure_asset, system_account
 from dj_wallet.ledger.audit import audit_ledger
 from dj_wallet.ledger.queries import get_balance
 from dj_wallet.models import Wallet
+from tests.custody.litecoin import litecoin
 from wallet_sandbox.bank import QuietHandler
 from wallet_sandbox.chain import Chain as SandboxChain
 from wallet_sandbox.node import PASSWORD, USER, create_app
+
+__all__ = ["litecoin"]
 
 DOGE = "DOGE:regtest"
 SECRET = "a secret of more than thirty-two letters"
@@ -38,10 +44,14 @@ SEED = bytes(range(64))
 COIN = 10**8
 
 
-def open_wallet(name: str) -> Wallet:
-    ensure_asset("DOGE", decimal_places=8)
+def open_wallet(name: str, asset: str = "DOGE") -> Wallet:
+    ensure_asset(asset, decimal_places=8)
     user = User.objects.create(username=name)
-    return Wallet.objects.get_or_create_wallet(user, "doge", asset_id="DOGE")[0]
+    return Wallet.objects.get_or_create_wallet(user, asset.lower(), asset_id=asset)[0]
+
+
+def name_network(wallet: Wallet) -> str:
+    return f"{wallet.asset_id}:regtest"
 
 
 @pytest.fixture
@@ -80,9 +90,10 @@ def journal(tmp_path) -> Iterator[SigningJournal]:
 class World:
     """A chain, its node, and the programs of custody to be run a step at a time."""
 
-    def __init__(self, chain: SandboxChain, journal: SigningJournal, key: AccountKey) -> None:
+    def __init__(self, chain: Any, journal: SigningJournal, key: AccountKey) -> None:
         self.chain = chain
-        self.node: Node = connect_node(DOGE)
+        self.name = key.network.name
+        self.node: Node = connect_node(self.name)
         self.journal = journal
         self.keys = [key]
         self.limits = Limits(10**6 * COIN, 10**7 * COIN, frozenset())
@@ -104,20 +115,18 @@ class World:
         self.scan()
 
     def scan(self) -> None:
-        while not scan_chain(DOGE, self.node).is_done:
+        while not scan_chain(self.name, self.node).is_done:
             pass
 
     def sign(self) -> int:
         """Let the signer answer everything; return how much that was."""
-        from dj_wallet.custody.services.signing import SigningRows
-
         answered = 0
         while answer_one(
             SigningRows(),
             find_key=lambda network, identifier: next(
                 (one for one in self.keys if one.public.identifier == identifier), None
             ),
-            policy=SigningPolicy(SECRET.encode(), {DOGE: self.limits}),
+            policy=SigningPolicy(SECRET.encode(), {self.name: self.limits}),
             journal=self.journal,
             now=1_800_000_000.0,
         ):
@@ -125,19 +134,19 @@ class World:
         return answered
 
     def send(self) -> None:
-        while broadcast_next(DOGE, self.node):
+        while broadcast_next(self.name, self.node):
             pass
 
     def work(self) -> None:
         """Plan, sign and send everything that waits."""
-        while plan_next_withdrawal(DOGE):
+        while plan_next_withdrawal(self.name):
             pass
         self.sign()
         self.send()
 
     def check_books(self) -> None:
         """The chain equals the ledger to the base unit, and the ledger agrees with itself."""
-        found = reconcile(DOGE, self.node, full=True)
+        found = reconcile(self.name, self.node, full=True)
         assert (found.unexplained, found.node_problems) == (0, [])
         assert audit_ledger().problems == []
 
@@ -166,8 +175,44 @@ def world(sandbox, journal, key) -> Iterator[World]:
     world.node.close()
 
 
+@pytest.fixture
+def cut_off() -> Any:
+    """A context with a node behind a proxy that passes requests on and never answers `sendrawtransaction`."""
+
+    @contextmanager
+    def cut(node: Node) -> Iterator[Node]:
+        real = httpx.Client(base_url=node._client.base_url, auth=node._client.auth, trust_env=False)
+
+        class Proxy(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                answer = real.post("", content=body)
+                if b"sendrawtransaction" in body:
+                    self.close_connection = True
+                    return
+                self.send_response(answer.status_code)
+                self.send_header("Content-Length", str(len(answer.content)))
+                self.end_headers()
+                self.wfile.write(answer.content)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with Node(f"http://127.0.0.1:{server.server_port}/", network=node.network) as deaf:
+            yield deaf
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        real.close()
+
+    return cut
+
+
 def get_address(wallet: Wallet) -> str:
-    return get_deposit_address(wallet=wallet, network=DOGE).address
+    return get_deposit_address(wallet=wallet, network=name_network(wallet)).address
 
 
 @pytest.fixture
@@ -181,7 +226,7 @@ def rich(world, alice) -> Wallet:
 
 def withdraw(wallet: Wallet, address: str, amount: Any = "10", **options: Any) -> WithdrawalRequest:
     return request_withdrawal(
-        wallet=wallet, network=DOGE, amount=amount, address=address, **options
+        wallet=wallet, network=name_network(wallet), amount=amount, address=address, **options
     )[0]
 
 
@@ -196,8 +241,13 @@ def list_events(*types: str) -> list[str]:
     return [one for one in found if not types or one in types]
 
 
-def system_balance(code: str) -> Decimal:
-    return get_balance(system_account(code, "DOGE"))
+def system_balance(code: str, asset: str = "DOGE") -> Decimal:
+    return get_balance(system_account(code, asset))
+
+
+def get_status(withdrawal: WithdrawalRequest) -> str:
+    withdrawal.refresh_from_db()
+    return str(withdrawal.status)
 
 
 @pytest.fixture
@@ -213,12 +263,3 @@ def rows() -> Callable[[], Any]:
         )
 
     return take
-
-
-def count_statements(work: Callable[[], Any]) -> int:
-    """Return how many statements the work needs."""
-    from django.test.utils import CaptureQueriesContext
-
-    with CaptureQueriesContext(connection) as captured:
-        work()
-    return len(captured)

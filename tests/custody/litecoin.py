@@ -50,7 +50,7 @@ class LitecoinNode:
         self.options = options
         self.outside = ChildKey(PrivateKey(sha256(b"the outside world").digest()))
         self.outside_address = p2pkh_address(hash160(self.outside.public_key), LITECOIN)
-        self._client = httpx.Client(auth=("u", "p"), timeout=60, trust_env=False)
+        self._client = _open_client()
         self._coins: list[Outpoint] = []
         self._miners = 0
 
@@ -90,7 +90,9 @@ class LitecoinNode:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Let the node write everything and end."""
+        """Let the node write everything and end. It waits half a minute for connections that are kept open: close yours."""
+        self._client.close()
+        self._client = _open_client()
         self._process.terminate()
         self._process.wait(60)
 
@@ -165,6 +167,10 @@ class LitecoinNode:
     def get_unspent_amount(self, outpoint: Outpoint) -> int | None:
         found = self.rpc("gettxout", outpoint.txid, outpoint.vout, True)
         return None if found is None else int(Decimal(str(found["value"])) * BASE_UNITS)
+
+
+def _open_client() -> httpx.Client:
+    return httpx.Client(auth=("u", "p"), timeout=60, trust_env=False)
 
 
 @pytest.fixture

@@ -4,9 +4,11 @@ from decimal import Decimal
 
 import pytest
 
-from dj_wallet.custody.models import Address, Chain, Output
+from dj_wallet.custody.models import Address, Chain, DepositAddress, Output
 from dj_wallet.custody.services.addresses import get_deposit_address, rotate_deposit_address
 from dj_wallet.custody.services.scanner import rescan_blocks, scan_chain
+from dj_wallet.custody.services.users import generate_deposit_address, get_or_create_wallet
+from dj_wallet.identity.models import User
 from dj_wallet.ledger.models import Posting
 from dj_wallet.models import Transaction
 from tests.custody.conftest import DOGE, get_address, list_events, look, system_balance
@@ -124,3 +126,11 @@ def test_an_address_belongs_to_one_wallet(world, alice, bob):
     first, second = (get_deposit_address(wallet=one, network=DOGE) for one in (alice, bob))
     assert first.address != second.address
     assert (first.derivation_index, second.derivation_index) == (0, 1)
+
+
+def test_a_user_has_one_wallet_and_one_address_of_a_coin(served, db):
+    user = User.objects.create(username="dora")
+    address = generate_deposit_address(user.pk)
+    assert address == generate_deposit_address(user.pk, asset="DOGE")
+    assert get_or_create_wallet(user.pk) == address.wallet
+    assert DepositAddress.objects.get().user_id == user.pk

@@ -246,7 +246,7 @@ def test_an_allowed_address_waits(served, world, api):
 def test_a_users_key_opens_no_internal_path(served, api, path):
     method = api.get if path == "chains/" else api.post
     answer = method(f"/api/v1/wallet/internal/{path}")
-    assert (answer.status, answer.code) == (403, "permission_denied")
+    assert (answer.status, answer.code) == (403, "internal_only")
 
 
 def test_our_services_see_how_the_networks_fare(world, rich):

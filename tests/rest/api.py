@@ -58,7 +58,7 @@ class Api:
         if response.status_code in EMPTY:
             assert response.content == b""
             return Answer(response.status_code, None, response.headers)
-        if response["Content-Type"].startswith("image/"):
+        if response["Content-Type"] == "image/svg+xml":
             return Answer(response.status_code, response.content, response.headers)
         assert response["Content-Type"] == "application/json", response.content
         answer = Answer(response.status_code, response.json(), response.headers)

@@ -15,8 +15,12 @@ from dj_wallet.ledger.models import Asset
 from dj_wallet.models import Transaction, Transfer, Wallet
 from dj_wallet.payouts.models import Payout
 from dj_wallet.rest import wallet_cache
+from tests.exchanges.conftest import limits, running_redis, running_sandbox, sandbox
+from tests.exchanges.fixtures import keys
 from tests.rest.api import Api
 from wallet_service.embedded import RedisServer, free_port
+
+__all__ = ["keys", "limits", "running_redis", "running_sandbox", "sandbox"]
 
 
 @pytest.fixture(autouse=True)

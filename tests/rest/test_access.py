@@ -13,9 +13,10 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from dj_wallet.custody.chain.keys import DEPOSIT_CHAIN, AccountKey
+from dj_wallet.custody.chain.keys import AccountKey
 from dj_wallet.custody.chain.networks import get_network
-from dj_wallet.custody.services.chains import ensure_chain
+from dj_wallet.custody.models import Chain
+from dj_wallet.custody.services.users import get_or_create_coin_wallet
 from dj_wallet.custody.services.withdrawals import request_withdrawal
 from dj_wallet.events.models import Delivery
 from dj_wallet.events.services import create_webhook, fan_out_events, publish_event
@@ -23,7 +24,7 @@ from dj_wallet.identity.access import GROUPS, INTERNAL, SCOPES, find_needs
 from dj_wallet.identity.models import User
 from dj_wallet.identity.services import create_api_key
 from dj_wallet.ledger_service.services import open_account
-from dj_wallet.models import Escrow, Wallet
+from dj_wallet.models import Escrow
 from dj_wallet.payouts.services import schedule_payout
 from dj_wallet.rest.services import get_asset
 from dj_wallet.rest.views import ApiView
@@ -180,21 +181,39 @@ def plan_of(user: User) -> Ids:
     return {"uuid": answer.body["uuid"]}
 
 
-def coin_of(user: User) -> Ids:
-    wallet, _ = Wallet.objects.get_or_create_wallet(user, "doge", asset_id="DOGE")
-    return {"pk": wallet.pk}
-
-
 def coins_of(user: User) -> Any:
-    Wallet.objects.get(pk=coin_of(user)["pk"]).deposit(100)
-    return {"amount": "10", "address": ELSEWHERE}
+    """A wallet with 100 DOGE on a chain that is followed."""
+    wallet = get_or_create_coin_wallet(user=user, asset="DOGE")
+    wallet.deposit(100)
+    Chain.objects.update(state=Chain.State.READY)
+    return wallet
+
+
+def coin_body(user: User) -> Any:
+    coins_of(user)
+    return {"amount": "5", "address": OUTSIDE}
 
 
 def withdrawal_of(user: User) -> Ids:
-    coins_of(user)
-    wallet = Wallet.objects.get(pk=coin_of(user)["pk"])
-    request, _ = request_withdrawal(wallet=wallet, network=DOGE, amount=10, address=ELSEWHERE)
-    return {"uuid": request.pk}
+    withdrawal, _ = request_withdrawal(
+        wallet=coins_of(user), network=NETWORK.name, amount="5", address=OUTSIDE
+    )
+    return {"uuid": withdrawal.pk}
+
+
+@pytest.fixture(autouse=True)
+def served(settings):
+    """Dogecoin's test network, with a key that is nobody's."""
+    settings.CUSTODY_XPUBS = [f"{NETWORK.name}={KEYS.public.export()}"]
+
+
+NETWORK = get_network("DOGE:regtest")
+KEYS = AccountKey.from_seed(bytes(range(64)), NETWORK)
+OUTSIDE = AccountKey.from_seed(bytes(range(1, 65)), NETWORK).public.get_address(0, 0)
+
+
+def coin_of(user: User) -> Ids:
+    return {"pk": get_or_create_coin_wallet(user=user, asset="DOGE").pk}
 
 
 def account_of(user: User) -> Ids:
@@ -213,16 +232,13 @@ def accounts_of(user: User) -> Any:
     return {**ends, "amount": "1.00", "reference_id": "1"}
 
 
-DOGE = "DOGE:regtest"
-ACCOUNT = AccountKey.from_seed(bytes(range(64)), get_network(DOGE)).public
-ELSEWHERE = AccountKey.from_seed(bytes(64), get_network(DOGE)).public.get_address(DEPOSIT_CHAIN, 0)
 CSV = {"Content-Type": "text/csv"}
 SPLIT = {"seller_amount": "2", "buyer_amount": "3"}
 AUCTION = {"reference_type": "auction", "reference_id": "1"}
 KEY = {"Idempotency-Key": "walk"}
 HELD = {"stranger": 404, "staff": 200}
 COINS = "api/v1/wallet/"
-USERS = "api/v1/wallet/internal/"
+USERS = f"{COINS}internal/"
 
 # Reading others' things: 404 for strangers, 200 for staff. Using them: 404 for both.
 ROWS = [
@@ -298,20 +314,6 @@ ROWS = [
     Row("GET", "api/wallets/<int:pk>/", 200, coin_of, stranger=404, staff=200),
     Row("PATCH", "api/wallets/<int:pk>/", 200, coin_of, lambda user: {"label": "x"}, 404, 404),
     Row("DELETE", "api/wallets/<int:pk>/", 204, coin_of, stranger=404, staff=404),
-    Row("GET", COINS + "balance/", 200),
-    Row("GET", COINS + "deposit-address/", 200),
-    Row("GET", COINS + "deposit-address/qr/", 200),
-    Row("POST", COINS + "deposit-address/rotate/", 201),
-    Row("GET", COINS + "fee-quote/", 200),
-    Row("GET", COINS + "history/", 200),
-    Row("POST", COINS + "withdraw/", 202, body=coins_of, stranger=422, staff=422, headers=KEY),
-    Row("GET", COINS + "withdrawals/", 200),
-    Row("GET", COINS + "withdrawals/<uuid:uuid>/", 200, withdrawal_of, stranger=404, staff=200),
-    Row("POST", COINS + "withdrawals/<uuid:uuid>/cancel/", 200, withdrawal_of, None, 404, 404),
-    Row("GET", COINS + "withdrawal-addresses/", 200),
-    Row("POST", COINS + "withdrawal-addresses/", 201, body=lambda user: {"address": ELSEWHERE}),
-    Row("GET", COINS + "internal/chains/", 200),
-    Row("POST", COINS + "internal/withdrawals/<uuid:uuid>/approve/", 422, withdrawal_of),
     Row("GET", "v1/accounts", 200),
     Row("POST", "v1/accounts", 201, body=lambda user: {"external_owner_id": "x"}),
     Row("GET", "v1/accounts/<uuid:uuid>", 200, account_of),
@@ -332,6 +334,28 @@ ROWS = [
     Row(
         "POST", "api/v1/recurring-payouts/<uuid:uuid>/cancel", 200, plan_of, stranger=404, staff=404
     ),
+    Row("GET", f"{COINS}balance/", 200),
+    Row("GET", f"{COINS}deposit-address/", 200),
+    Row("GET", f"{COINS}deposit-address/qr/", 200),
+    Row("POST", f"{COINS}deposit-address/rotate/", 201),
+    Row("POST", f"{COINS}withdraw/", 202, body=coin_body, headers=KEY, stranger=422, staff=422),
+    Row("GET", f"{COINS}withdrawals/", 200),
+    Row("GET", f"{COINS}withdrawals/<uuid:uuid>/", 200, withdrawal_of, **HELD),
+    Row(
+        "POST",
+        f"{COINS}withdrawals/<uuid:uuid>/cancel/",
+        200,
+        withdrawal_of,
+        stranger=404,
+        staff=404,
+    ),
+    Row("GET", f"{COINS}withdrawal-addresses/", 200),
+    Row("POST", f"{COINS}withdrawal-addresses/", 201, body=lambda user: {"address": OUTSIDE}),
+    Row("GET", f"{COINS}fee-quote/", 200),
+    Row("GET", f"{COINS}history/", 200),
+    Row("GET", f"{COINS}internal/chains/", 200),
+    # Whoever is no staff approves nothing, also through a service.
+    Row("POST", f"{COINS}internal/withdrawals/<uuid:uuid>/approve/", 422, withdrawal_of),
     Row("GET", "api/v1/holds", 200),
     Row("POST", "api/v1/holds", 201, body=hold_body, headers=KEY),
     Row("GET", "api/v1/holds/<uuid:uuid>", 200, hold_of, **HELD),
@@ -381,15 +405,6 @@ ROWS = [
         headers=KEY,
     ),
 ]
-
-
-@pytest.fixture(autouse=True)
-def served(db: None, settings: Any) -> None:
-    """Custody of Dogecoin."""
-    settings.CUSTODY_XPUBS = [f"{DOGE}={ACCOUNT.export()}"]
-    settings.CUSTODY_APPROVAL_SECRET = "a secret of more than thirty-two letters"
-    ensure_chain(DOGE)
-
 
 # Open to everybody, and nothing of anybody's is in them.
 PUBLIC = {"healthz", "readyz", "api/schema/", "api/docs/"}

@@ -76,7 +76,9 @@ def test_a_start_straight_after_a_kill_waits_for_the_earlier_end_and_finds_every
     assert_nothing_is_left(stopped)
 
 
-@pytest.mark.parametrize("option", ["--port", "--postgres-port", "--redis-port", "--bank-port"])
+@pytest.mark.parametrize(
+    "option", ["--port", "--postgres-port", "--redis-port", "--bank-port", "--panel-port"]
+)
 def test_a_busy_port_that_was_asked_for_is_refused(stopped, option):
     name = option.removeprefix("--").removesuffix("port").rstrip("-") or "web"
     with socket.create_server(("127.0.0.1", 0)) as other:

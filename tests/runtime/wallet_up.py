@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import psutil
 
+from wallet_service import stack
 from wallet_service.embedded import free_port
 from wallet_service.processes import RUN_VARIABLE
 
@@ -26,6 +27,7 @@ PROGRAMS = {
     "scanner": "django custody_scan",
     "sender": "django custody_send",
     "signer": "-m dj_wallet.custody.signer",
+    "exchanges": "-m wallet_sandbox.exchanges",
     "redis": "bin/redis-server",
     "postgres": "bin/postgres",
     "watchdog": "-m wallet_service.watchdog",
@@ -38,7 +40,7 @@ class WalletUp:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.output = data.with_name("output")
-        self.ports = {name: free_port() for name in ("web", "postgres", "redis", "bank", "node")}
+        self.ports = {name: free_port() for name in stack.DEFAULT_PORTS}
         self.process: subprocess.Popen[bytes] | None = None
 
     def launch(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:

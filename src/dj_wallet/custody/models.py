@@ -3,6 +3,8 @@
 State and constraints only: the services move them on. Amounts are coins as decimals; the chain package counts base units.
 """
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
@@ -190,7 +192,7 @@ class DepositAddressManager(models.Manager["DepositAddress"]):
 class DepositAddress(Address):
     """Seed 001's name for the address of a wallet."""
 
-    objects = DepositAddressManager()
+    objects: ClassVar = DepositAddressManager()
 
     class Meta:
         proxy = True
@@ -275,6 +277,11 @@ class WithdrawalRequest(models.Model):
                 condition=Q(status="PENDING"),
                 name="dj_wallet_withdrawal_pending",
             ),
+            models.Index(
+                fields=["chain", "id"],
+                condition=Q(status="BROADCAST"),
+                name="dj_wallet_withdrawal_broadcast",
+            ),
             models.Index(fields=["wallet", "created_at"], name="dj_wallet_withdrawal_wallet"),
         ]
         constraints = [
@@ -334,6 +341,15 @@ class Spend(models.Model):
     )
     settlements = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["chain"],
+                condition=Q(settled__isnull=True),
+                name="dj_wallet_spend_unsettled",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"Spend {self.uuid}"

@@ -6,6 +6,7 @@
 """
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
@@ -32,6 +33,8 @@ from dj_wallet.exceptions import (
     TransactionAlreadyProcessed,
     WalletException,
 )
+from dj_wallet.exchanges import errors as exchanges
+from dj_wallet.exchanges.venues import errors as venues
 from dj_wallet.payouts.errors import BankCannotTell, PayoutInFlight, PayoutNotUndecided
 
 logger = logging.getLogger(__name__)
@@ -275,6 +278,45 @@ WALLET_STATUSES: Final[Mapping[type[WalletException], HTTPStatus]] = {
     WithdrawalsPaused: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
+# Refusals of exchanges and of our own rules about them are 422 unless they are named here. None is 401: whoever calls
+# us is known to us, whatever the exchange says of the key.
+VENUE_STATUSES: Final[Mapping[type[venues.VenueError], HTTPStatus]] = {
+    venues.AccountSuspended: HTTPStatus.FORBIDDEN,
+    venues.AddressLimitReached: HTTPStatus.CONFLICT,
+    venues.AddressNotAvailable: HTTPStatus.CONFLICT,
+    venues.AddressPending: HTTPStatus.CONFLICT,
+    venues.ClockSkew: HTTPStatus.SERVICE_UNAVAILABLE,
+    venues.DepositsDisabled: HTTPStatus.CONFLICT,
+    venues.IPNotAllowed: HTTPStatus.FORBIDDEN,
+    venues.LimitsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    venues.NonceConflict: HTTPStatus.SERVICE_UNAVAILABLE,
+    venues.OutcomeUnknown: HTTPStatus.CONFLICT,
+    venues.PermissionMissing: HTTPStatus.FORBIDDEN,
+    venues.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    venues.RestrictedLocation: HTTPStatus.FORBIDDEN,
+    venues.TLSInvalid: HTTPStatus.BAD_GATEWAY,
+    venues.VenueApiError: HTTPStatus.BAD_GATEWAY,
+    venues.VenueBadResponse: HTTPStatus.BAD_GATEWAY,
+    venues.VenueBlocked: HTTPStatus.BAD_GATEWAY,
+    venues.VenueMaintenance: HTTPStatus.SERVICE_UNAVAILABLE,
+    venues.VenueTimeout: HTTPStatus.GATEWAY_TIMEOUT,
+    venues.VenueUnavailable: HTTPStatus.BAD_GATEWAY,
+    venues.VenueUnreachable: HTTPStatus.BAD_GATEWAY,
+    venues.AddressInvalid: HTTPStatus.BAD_GATEWAY,
+    venues.NetworkMismatch: HTTPStatus.BAD_GATEWAY,
+    venues.TagInvalid: HTTPStatus.BAD_GATEWAY,
+    venues.TagMissing: HTTPStatus.BAD_GATEWAY,
+    exchanges.AccountChanged: HTTPStatus.CONFLICT,
+    exchanges.AccountExists: HTTPStatus.CONFLICT,
+    exchanges.AccountInactive: HTTPStatus.CONFLICT,
+    exchanges.AddressNotConfirmed: HTTPStatus.BAD_GATEWAY,
+    exchanges.AddressTampered: HTTPStatus.CONFLICT,
+    exchanges.ApiKeyInUse: HTTPStatus.CONFLICT,
+    exchanges.CreationConflict: HTTPStatus.CONFLICT,
+    exchanges.KeyUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    exchanges.SealBroken: HTTPStatus.CONFLICT,
+}
+
 
 def handle_exception(error: Exception, context: Mapping[str, Any]) -> Response | None:
     """Return the answer to an error of a view, or None for what only a bug raises: Django logs that as 500."""
@@ -290,6 +332,8 @@ def find_problem(error: Exception) -> Problem | None:
     """Return what an expected error means to the client, or None."""
     if isinstance(error, WalletException):
         return describe_refusal(error)
+    if isinstance(error, venues.VenueError):
+        return describe_venue_error(error)
     if isinstance(error, exceptions.APIException):
         return _describe_api_error(error)
     if isinstance(error, Http404):
@@ -312,6 +356,16 @@ def describe_refusal(error: WalletException) -> Problem:
     # The ledger's message spells the key as it is stored, with the user in it.
     message = KEY_TAKEN if isinstance(error, IdempotencyConflict) else str(error)
     return Problem(status, error.code, message, error.details, headers)
+
+
+def describe_venue_error(error: venues.VenueError) -> Problem:
+    """Return what an exchange's refusal or failure means to the client. Its text and details are free of secrets."""
+    kinds = (VENUE_STATUSES.get(kind) for kind in type(error).__mro__)
+    status = next((found for found in kinds if found), HTTPStatus.UNPROCESSABLE_ENTITY)
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    return Problem(status, error.code, str(error), error.details, headers)
 
 
 def build_body(problem: Problem) -> dict[str, Any]:

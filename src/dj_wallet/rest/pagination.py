@@ -30,10 +30,10 @@ class NewestFirst(CursorPagination):
         try:
             cursor = super().decode_cursor(request)
         except NotFound:
-            raise _refuse_cursor() from None
+            raise refuse_cursor() from None
         position = None if cursor is None else cursor.position
         if position is not None and not _is_id(str(position)):
-            raise _refuse_cursor()
+            raise refuse_cursor()
         return cursor
 
     def get_page_size(self, request: Request) -> int | None:
@@ -79,5 +79,6 @@ def _is_id(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= MAX_ID_DIGITS
 
 
-def _refuse_cursor() -> ValidationError:
+def refuse_cursor() -> ValidationError:
+    """Return the refusal of a cursor that nobody was given."""
     return ValidationError({"cursor": ["This cursor is not one of ours."]})

@@ -24,6 +24,8 @@ REASONS: Final = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "Refused by a rule: `insufficient_funds`, `wallet_frozen`, ...",
     HTTPStatus.TOO_MANY_REQUESTS: "Too many requests: wait for Retry-After seconds.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "A bug of ours.",
+    HTTPStatus.BAD_GATEWAY: "The exchange failed, or answered something that we cannot vouch for.",
+    HTTPStatus.GATEWAY_TIMEOUT: "The exchange did not answer in time.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Whether it happened is not known: repeat with the same idempotency key.",
 }
 EVERYWHERE: Final = (401, 403, 429, 500, 503)

@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from .coins.urls import urlpatterns as coin_patterns
 from .custody.urls import urlpatterns as custody_patterns
 from .events.urls import urlpatterns as event_patterns
+from .exchanges.urls import urlpatterns as exchange_patterns
 from .health import HealthView, ReadinessView
 from .holds.urls import urlpatterns as hold_patterns
 from .ledger.urls import urlpatterns as ledger_patterns
@@ -41,6 +42,7 @@ urlpatterns = [
     *custody_patterns,
     path("", include("dj_wallet.rest.keys.urls")),
     path("", include("dj_wallet.rest.payouts.urls")),
+    *exchange_patterns,
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
     path(

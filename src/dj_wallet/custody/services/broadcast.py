@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
 from dj_wallet.custody.chain.errors import NodeError, NodeRefused, NodeUnreachable
@@ -69,7 +69,7 @@ def _claim(chain: Chain) -> ChainTransaction | None:
         return row
 
 
-def _list_due(chain: Chain) -> Any:
+def _list_due(chain: Chain) -> "QuerySet[ChainTransaction]":
     """Return what is signed and in no block, and not replaced or mined in another form. In a frozen network nothing
     leaves for the first time."""
     siblings = ChainTransaction.objects.filter(spend_id=OuterRef("spend_id")).exclude(

@@ -97,10 +97,12 @@ def _list_lost(chain: Chain) -> "QuerySet[Output]":
 def _list_unsettled(chain: Chain, *, mined: bool = True) -> "QuerySet[ChainTransaction]":
     """Return our transactions in blocks that the books do not know; or those in the books that are in no block."""
     if mined:
-        other = ~Q(spend__settled__isnull=False) | ~Q(spend__settled__height__isnull=False)
-        return ChainTransaction.objects.filter(other, chain=chain, height__isnull=False)
-    settled = Spend.objects.filter(chain=chain, settled__height__isnull=True)
-    return ChainTransaction.objects.filter(pk__in=settled.values("settled"))
+        spends = Spend.objects.filter(
+            Q(settled__isnull=True) | Q(settled__height__isnull=True), chain=chain
+        )
+        return ChainTransaction.objects.filter(spend__in=spends, height__isnull=False)
+    lost = Spend.objects.filter(chain=chain, settled__isnull=False, settled__height__isnull=True)
+    return ChainTransaction.objects.filter(pk__in=lost.values("settled"))
 
 
 def _sum_left(rows: "QuerySet[ChainTransaction]") -> Decimal:

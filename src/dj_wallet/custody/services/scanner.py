@@ -7,7 +7,7 @@ scripts are looked up in one index.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +15,11 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from dj_wallet.custody.chain.errors import NodeError, NodeOfOtherChain
+from dj_wallet.custody.chain.errors import (
+    NodeError,
+    NodeOfOtherChain,
+    TransactionInvalid,
+)
 from dj_wallet.custody.chain.networks import to_coins
 from dj_wallet.custody.chain.node import Node
 from dj_wallet.custody.chain.transactions import from_node
@@ -262,9 +266,15 @@ def _read_block(chain: Chain, block: Mapping[str, Any]) -> None:
 
 
 def _note_outputs(chain: Chain, block: Mapping[str, Any]) -> None:
-    paying = list(_list_outputs(block))
-    addresses = _find_addresses(chain, {output.script for output in paying})
-    ours = [output for output in paying if output.script in addresses]
+    # Outputs of Litecoin's extension blocks have no script.
+    scripts = {
+        output["scriptPubKey"]["hex"]
+        for said in block["tx"]
+        for output in said["vout"]
+        if "scriptPubKey" in output
+    }
+    addresses = _find_addresses(chain, scripts)
+    ours = list(_list_outputs(block, addresses)) if addresses else []
     if not ours:
         return
     _keep_bytes(chain, block, {output.txid for output in ours})
@@ -394,14 +404,14 @@ def _tell(event_type: str, row: Output, *, confirmations: int) -> None:
         )
 
 
-def _list_outputs(block: Mapping[str, Any]) -> Iterable[Paying]:
+def _list_outputs(block: Mapping[str, Any], addresses: Container[str]) -> Iterator[Paying]:
+    """Return the outputs of a block that pay one of the scripts."""
     for said in block["tx"]:
-        is_coinbase = "coinbase" in said["vin"][0]
-        txid = said["txid"]
         for output in said["vout"]:
-            if output["value"] > 0:
-                script = output["scriptPubKey"]["hex"]
-                yield Paying(txid, output["n"], script, output["value"], is_coinbase)
+            script = output["scriptPubKey"]["hex"] if "scriptPubKey" in output else ""
+            if script in addresses and output["value"] > 0:
+                is_coinbase = "coinbase" in said["vin"][0]
+                yield Paying(said["txid"], output["n"], script, output["value"], is_coinbase)
 
 
 def _find_addresses(chain: Chain, scripts: set[str]) -> dict[str, Address]:
@@ -439,15 +449,21 @@ def _find_makers(chain: Chain, txids: set[str]) -> dict[str | None, ChainTransac
 
 
 def _keep_bytes(chain: Chain, block: Mapping[str, Any], txids: set[str]) -> None:
-    """Keep the transactions that pay us, as bytes that hash to their ids: the signer believes nothing else."""
-    PreviousTransaction.objects.bulk_create(
-        [
-            PreviousTransaction(chain=chain, txid=said["txid"], raw=from_node(said).serialize())
-            for said in block["tx"]
-            if said["txid"] in txids
-        ],
-        ignore_conflicts=True,
-    )
+    """Keep the transactions that pay us, as bytes that hash to their ids: the signer believes nothing else.
+
+    What cannot be put together again (a part of Litecoin's extension blocks) is credited, and not spent from here.
+    """
+    rows = []
+    for said in block["tx"]:
+        if said["txid"] not in txids:
+            continue
+        try:
+            raw = from_node(said).serialize()
+        except TransactionInvalid as error:
+            logger.error("The bytes of %s cannot be kept: %s", said["txid"], error)
+            continue
+        rows.append(PreviousTransaction(chain=chain, txid=said["txid"], raw=raw))
+    PreviousTransaction.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def _lock_cursor(chain: Chain) -> None:

@@ -1,7 +1,6 @@
 """What the chain has confirmed of our own transactions, in the books."""
 
 from django.db import transaction
-from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from dj_wallet import signals
@@ -25,12 +24,14 @@ def settle_confirmed(chain: Chain) -> None:
     chain.refresh_from_db()
     if chain.height is None:
         return
-    deep = Q(height__lte=chain.height - chain.confirmations + 1)
-    unsettled = Q(spend__settled__isnull=True) | ~Q(spend__settled_id=F("pk"))
-    unconfirmed = Q(spend__withdrawal__isnull=False) & ~Q(
-        spend__withdrawal__status=WithdrawalRequest.Status.CONFIRMED
+    spends = Spend.objects.filter(chain=chain).values_list("pk", flat=True)
+    # Two walks of small indexes: what is over is never looked at again.
+    open_ones = set(spends.filter(settled__isnull=True)) | set(
+        spends.filter(withdrawal__status=WithdrawalRequest.Status.BROADCAST)
     )
-    due = ChainTransaction.objects.filter(deep, unsettled | unconfirmed, chain=chain)
+    due = ChainTransaction.objects.filter(
+        spend__in=open_ones, height__lte=chain.height - chain.confirmations + 1
+    )
     for pk in due.order_by("pk").values_list("pk", flat=True):
         with transaction.atomic():
             _settle(chain, pk)

@@ -43,7 +43,7 @@ class SigningRows:
             status=ChainTransaction.Status.UNSIGNED,
         )
         row = waiting.select_related("spend__withdrawal", "spend__change").order_by("pk").first()
-        return None if row is None else _describe(row)
+        return None if row is None else describe_request(row)
 
     def store_signed(self, request_id: str, signed: SignedTransaction) -> None:
         """Keep the bytes, and the change that they make: from now on this is what is sent, again and again."""
@@ -82,7 +82,8 @@ class SigningRows:
         return unanswered.select_related("spend__change", "spend__withdrawal__wallet").first()
 
 
-def _describe(row: ChainTransaction) -> SigningRequest:
+def describe_request(row: ChainTransaction) -> SigningRequest:
+    """Return what the signer is asked about a transaction, with the proof of every amount."""
     unsigned = bytes(row.unsigned)
     outpoints = [spent.outpoint for spent in parse(unsigned).inputs]
     rows = _find_spent(row.spend, outpoints)

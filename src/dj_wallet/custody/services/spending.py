@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from dj_wallet.custody.chain import coins
 from dj_wallet.custody.chain.addresses import get_script
@@ -24,6 +24,7 @@ from dj_wallet.custody.models import (
     ChainTransaction,
     KeyAccount,
     Output,
+    PreviousTransaction,
     Spend,
     WithdrawalRequest,
 )
@@ -38,8 +39,13 @@ MAX_DEPTH: Final = 10
 # Largest first: enough for any payment that 250 inputs can carry.
 CANDIDATES: Final = 1000
 
+# What the newer ones may overtake: an old one that is too large for the hot wallet stops nobody.
+WAITING: Final = 100
+
 AWAITS_FUNDS: Final = "awaits_funds"
 FEE_ABOVE_CAP: Final = "fee_above_cap"
+
+Funds = tuple[KeyAccount, list[coins.Unspent]]
 
 
 def plan_next_withdrawal(name: str) -> WithdrawalRequest | None:
@@ -50,8 +56,11 @@ def plan_next_withdrawal(name: str) -> WithdrawalRequest | None:
         chain.refresh_from_db()
         if chain.frozen_because or chain.state == Chain.State.HALTED:
             return None
-        for withdrawal in _list_waiting(chain):
-            if _plan(chain, served, key_account, withdrawal):
+        waiting = list(_list_waiting(chain))
+        accounts = [key_account, *_list_accounts(chain, other_than=key_account)] if waiting else []
+        funds = [(account, _list_unspents(chain, account)) for account in accounts]
+        for withdrawal in waiting:
+            if _plan(chain, served, funds, withdrawal):
                 return withdrawal
     return None
 
@@ -111,12 +120,12 @@ def _list_waiting(chain: Chain) -> "QuerySet[WithdrawalRequest]":
         .exclude(wallet__is_frozen=True)
         .select_for_update(of=("self",), skip_locked=True)
         .select_related("wallet")
-        .order_by("pk")[:20]
+        .order_by("pk")[:WAITING]
     )
 
 
 def _plan(
-    chain: Chain, served: Served, key_account: KeyAccount, withdrawal: WithdrawalRequest
+    chain: Chain, served: Served, funds: Sequence[Funds], withdrawal: WithdrawalRequest
 ) -> bool:
     """Reserve what the withdrawal needs; False, with the reason on its row, if there is not enough."""
     network = served.network
@@ -124,10 +133,10 @@ def _plan(
         to_base_units(withdrawal.amount), get_script(withdrawal.destination_address, network)
     )
     reason = AWAITS_FUNDS
-    for account in [key_account, *_list_accounts(chain, other_than=key_account)]:
+    for account, unspents in funds:
         try:
             plan = coins.select(
-                _list_unspents(chain, account),
+                unspents,
                 [payment],
                 rate_per_kb=to_base_units(chain.fee_rate_per_kb or ZERO),
                 network=network,
@@ -210,9 +219,12 @@ def _list_unspents(chain: Chain, account: KeyAccount) -> list[coins.Unspent]:
         made_by__depth__lt=MAX_DEPTH,
         status=Output.Status.SEEN,
     )
+    previous = PreviousTransaction.objects.filter(chain=chain, txid=OuterRef("txid"))
     rows = (
         Output.objects.filter(confirmed | change, chain=chain, address__key_account=account)
         .filter(spend__isnull=True, spent_height__isnull=True)
+        # Without these bytes the signer does not believe what the output is worth.
+        .filter(Exists(previous))
         .select_related("made_by")
         .order_by("-amount")[:CANDIDATES]
     )

@@ -7,6 +7,7 @@ from django.contrib.auth import get_user_model
 
 from dj_wallet.custody.models import Address
 from dj_wallet.custody.served import get_served_asset
+from dj_wallet.ledger.errors import AssetMismatch
 from dj_wallet.models import Wallet
 
 from .addresses import get_deposit_address
@@ -33,6 +34,12 @@ def generate_deposit_address(user_id: UUID, *, asset: str | None = None) -> Addr
 
 
 def get_or_create_coin_wallet(*, user: Any, asset: str) -> Wallet:
-    """Return a user's wallet of a coin: the one whose slug is the coin's code in small letters."""
+    """Return a user's wallet of a coin: the one whose slug is the coin's code in small letters.
+
+    :raises AssetMismatch: the user has given this slug to a wallet of something else
+    """
     ensure_chain(get_served_asset(asset).network.name)
-    return Wallet.objects.get_or_create_wallet(user, asset.lower(), asset_id=asset)[0]
+    wallet = Wallet.objects.get_or_create_wallet(user, asset.lower(), asset_id=asset)[0]
+    if wallet.asset_id != asset:
+        raise AssetMismatch(f"The wallet {wallet.slug!r} counts {wallet.asset_id}, not {asset}.")
+    return wallet

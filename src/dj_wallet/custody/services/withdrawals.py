@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DEFAULT_DB_ALIAS, transaction
 from django.db.models import Sum
 from django.db.models.functions import Now
 
@@ -47,10 +47,15 @@ from dj_wallet.ledger.engine import Bucket, Entry, Kind, Movement
 from dj_wallet.ledger.errors import AmountInvalid, TransactionAlreadyProcessed
 from dj_wallet.ledger.models import Account
 from dj_wallet.ledger.money import EXACT, ZERO, parse_amount
-from dj_wallet.ledger.post import post_one, run_in_transaction
+from dj_wallet.ledger.post import post_one
 from dj_wallet.models import Transaction, Wallet
 from dj_wallet.services.common import WalletService, record_pending
-from dj_wallet.services.movements import Request, refuse_other_use, update_balances
+from dj_wallet.services.movements import (
+    Request,
+    refuse_other_use,
+    run_with_keys,
+    update_balances,
+)
 
 from .addresses import check_asset
 from .chains import ensure_chain
@@ -117,7 +122,7 @@ def request_withdrawal(
         _check_policy(chain, wallet, sent, address)
         return _take(chain, wallet, sent, fee, address, subtract_fee, idempotency_key), False
 
-    return run_in_transaction(lambda: _undo_if_refused(take))
+    return run_with_keys(lambda: _undo_if_refused(take), using=DEFAULT_DB_ALIAS)
 
 
 def approve_withdrawal(*, withdrawal_id: UUID, approver: Any) -> WithdrawalRequest:
@@ -411,7 +416,8 @@ def _runs_low(chain: Chain) -> bool:
         height__isnull=False,
         status__in=[Output.Status.CREDITED, Output.Status.KEPT],
     )
-    return (free.aggregate(total=Sum("amount"))["total"] or ZERO) < chain.pause_below
+    held: Decimal = free.aggregate(total=Sum("amount"))["total"] or ZERO
+    return bool(held < chain.pause_below)
 
 
 def _lock(withdrawal_id: UUID) -> WithdrawalRequest:

@@ -55,11 +55,14 @@ class AllowedAddressInput(StrictSerializer):
 class IncomingBody(serializers.Serializer[Any]):
     """A deposit in a block that is not deep enough."""
 
-    txid = serializers.CharField()
-    vout = serializers.IntegerField()
-    amount = AmountField()
-    confirmations = serializers.IntegerField()
-    required = serializers.IntegerField()
+    def get_fields(self) -> dict[str, Any]:
+        return {
+            "txid": serializers.CharField(),
+            "vout": serializers.IntegerField(),
+            "amount": AmountField(),
+            "confirmations": serializers.IntegerField(),
+            "required": serializers.IntegerField(),
+        }
 
 
 class BalanceBody(serializers.Serializer[Any]):

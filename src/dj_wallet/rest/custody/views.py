@@ -190,12 +190,13 @@ class WithdrawalsView(ApiView):
     """The caller's withdrawals."""
 
     scope = "withdrawals"
+
     queryset = WithdrawalRequest.objects.all()
 
     class Pages(NewestFirst):
         """Pages by creation: the ids are UUIDs."""
 
-        ordering = ("-transaction_id",)
+        ordering = "-transaction_id"
 
     pagination_class = Pages
 
@@ -271,6 +272,7 @@ class HistoryView(CoinView):
     """The ledger's lines of the caller's wallet."""
 
     scope = "statements"
+
     filter_backends: list[type[BaseFilterBackend]] = [DjangoFilterBackend]
     filterset_class = LineFilter
     queryset = LedgerEntry.objects.all()
@@ -278,7 +280,7 @@ class HistoryView(CoinView):
     class Pages(NewestFirst):
         """Pages by posting; what has two sides in one wallet has two lines."""
 
-        ordering = ("-posting_id", "-id")
+        ordering = ("-posting_id", "-id")  # type: ignore[assignment]
 
     pagination_class = Pages
 
@@ -343,7 +345,7 @@ class AllowedAddressesView(CoinView):
 class ChainsView(ApiView):
     """How the networks fare, for our own services and their monitors."""
 
-    scope = "operations"
+    scope = "withdrawals"
     internal = True
 
     @extend_schema(

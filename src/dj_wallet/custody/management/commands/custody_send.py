@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from dj_wallet.custody.chain.node import Node
 from dj_wallet.custody.served import connect_node, list_served
 from dj_wallet.custody.services.broadcast import broadcast_next
-from dj_wallet.custody.services.spending import plan_next_withdrawal, plan_sweep
+from dj_wallet.custody.services.spending import plan_next_withdrawal
 
 
 class Command(BaseCommand):
@@ -17,17 +17,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="Stop when nothing is due.")
         parser.add_argument(
-            "--sweep", action="store_true", help="Also plan one sweep to cold storage."
-        )
-        parser.add_argument(
             "--poll-seconds", type=float, default=1.0, help="How often the queue is looked at."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         nodes = {served.network.name: connect_node(served.network.name) for served in list_served()}
-        if options["sweep"]:
-            for name in nodes:
-                plan_sweep(name)
         while True:
             for name, node in nodes.items():
                 _work(name, node)

@@ -1,0 +1,23 @@
+"""The paths of seed 001's wallet service alone: WALLET_URLCONF=wallet_service.urls_custody."""
+
+from django.urls import path
+from drf_spectacular.views import SpectacularAPIView
+
+from dj_wallet.rest.custody.urls import urlpatterns as custody_patterns
+from dj_wallet.rest.health import HealthView, ReadinessView
+from dj_wallet.rest.routes import either
+
+from .urls import handler400, handler403, handler404, handler500
+
+__all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]
+
+urlpatterns = [
+    *custody_patterns,
+    *either("healthz", HealthView, "healthz"),
+    *either("readyz", ReadinessView, "readyz"),
+    path(
+        "api/schema/",
+        SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[]),
+        name="schema",
+    ),
+]
