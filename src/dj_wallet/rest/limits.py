@@ -10,13 +10,15 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import redis
 from django.conf import settings
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
+
+from dj_wallet.identity.access import Credential
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +120,7 @@ class LimitedView:
 
 def name_credential(request: Request) -> str:
     """Return what tells the request's credential from others."""
-    return str(request.auth.name)
+    return cast(Credential, request.auth).name
 
 
 @cache
