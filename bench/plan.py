@@ -119,9 +119,13 @@ COMPARISONS = {
     "cart": worker(OUR_BULK, "wallets", "cart"),
     "ledger batch": worker(OUR_LEDGER, "wallets", "batch"),
     "http": Measurement("service", http.run),
-    "token": Measurement("service", tokens.run),
+    **{
+        f"http {kind}": Measurement("service", partial(http.run, kind=kind))
+        for kind in ("get", "list", "bare", "bare list")
+    },
     "derive": worker(OUR_CHAIN, "wallets", "derive"),
     "derive embit": worker(OUR_CHAIN, "wallets", "derive embit"),
+    "token": Measurement("service", tokens.run),
 }
 GROWTH = {
     "single small": small(OUR_LEDGER, "single"),
@@ -178,10 +182,11 @@ def build_ledgers(server: Server, postings: int) -> None:
 def make_rows(growth: int) -> list[Row]:
     return [
         *_speed_rows(),
-        *_hold_rows(),
         *_chain_rows(),
+        *_hold_rows(),
         *_growth_rows(growth),
         *_http_rows(),
+        *_read_rows(),
         *_identity_rows(),
         *_cost_rows(),
     ]
@@ -282,6 +287,25 @@ def _speed_rows() -> Iterator[Row]:
     )
 
 
+def _chain_rows() -> Iterator[Row]:
+    conditions = "P2PKH addresses of Dogecoin from an account's public key, 1 process, no database"
+    for name, peer, peer_name, target in (
+        ("deposit addresses derived", None, None, 5_000),
+        ("deposit addresses derived vs embit", "derive embit", "embit 0.8", None),
+    ):
+        yield Row(
+            name=name,
+            ours="derive",
+            peer=peer,
+            peer_name=peer_name,
+            metric=rate,
+            unit="addresses/s",
+            target=target,
+            better="high",
+            conditions=conditions,
+        )
+
+
 def _hold_rows() -> Iterator[Row]:
     conditions = "service function inside atomic(), 1 process, 1,000 wallets, idempotency keys; peer: a transfer inside atomic()"
     for name, ours in (
@@ -298,25 +322,6 @@ def _hold_rows() -> Iterator[Row]:
             metric=rate,
             unit="calls/s",
             target=5,
-            better="high",
-            conditions=conditions,
-        )
-
-
-def _chain_rows() -> Iterator[Row]:
-    conditions = "P2PKH addresses of Dogecoin from an account's public key, 1 process, no database"
-    for name, peer, peer_name, target in (
-        ("deposit addresses derived", None, None, 5_000),
-        ("deposit addresses derived vs embit", "derive embit", "embit 0.8", None),
-    ):
-        yield Row(
-            name=name,
-            ours="derive",
-            peer=peer,
-            peer_name=peer_name,
-            metric=rate,
-            unit="addresses/s",
-            target=target,
             better="high",
             conditions=conditions,
         )
@@ -386,6 +391,33 @@ def _http_rows() -> Iterator[Row]:
             better=better,
             conditions=conditions,
         )
+
+
+def _read_rows() -> Iterator[Row]:
+    conditions = (
+        f"API key, limits and cache in Redis, warm, {http_client.CONNECTIONS} connections kept alive, granian with "
+        f"{WEB_WORKERS} workers of {WEB_THREADS} threads; peer: a view of the framework without authentication that "
+        "answers the same, on the same server"
+    )
+    for name, ours, peer in (
+        ("GET one wallet over HTTP", "http get", "http bare"),
+        ("GET a page of 50 wallets over HTTP", "http list", "http bare list"),
+    ):
+        for what, metric, unit, target, better in (
+            (name, rate, "requests/s", 0.4, "high"),
+            (f"CPU of the web server: {name}", client_cpu_ms, "ms", 2.5, "low"),
+        ):
+            yield Row(
+                name=what,
+                ours=ours,
+                peer=peer,
+                peer_name="bare view",
+                metric=metric,
+                unit=unit,
+                target=target,
+                better=better,
+                conditions=conditions,
+            )
 
 
 def _identity_rows() -> Iterator[Row]:

@@ -30,6 +30,10 @@ from wallet_service.settings import DATABASES, INSTALLED_APPS
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.testapp"]
 # Threads of tests come and go: a pool would keep their connections and block the drop of the test database.
 del DATABASES["default"]["OPTIONS"]["pool"]
+# Tests of the limits start a Redis of their own.
+API_REQUESTS_PER_MINUTE = 0
+# So do those of the cache.
+WALLET_CACHE_SECONDS = 0
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # What is counted in Redis is counted in the process.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}

@@ -1,16 +1,18 @@
-"""The load on the service: threads that each send transfers over one connection that stays open.
+"""The load on the service: threads that each send requests over one connection that stays open.
 
-`python -m bench.ours.http_client <port> <seconds>`, the seed as JSON on standard input. The plainest client there is
+`python -m bench.ours.http_client <port> <seconds> transfer|get|list|bare|bare list`, the seed as JSON on standard input. The plainest client there is
 (http.client), since it shares the cores with what it measures. Prints operations, seconds and percentiles.
 """
 
 import http.client
 import json
+import random
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
+from typing import Any
 from uuid import uuid4
 
 from bench.measure import Step, percentiles, repeat_step
@@ -37,9 +39,37 @@ def make_transfer(port: int, key: str, wallets: Sequence[str]) -> Step:
     return transfer
 
 
-def main(port: str, seconds: str) -> None:
+def make_read(port: int, key: str, paths: Sequence[str]) -> Step:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    headers = {"Authorization": f"Bearer {key}"}
+
+    def read() -> int:
+        path = random.choice(paths)
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        answer = response.read()
+        if response.status != http.client.OK:
+            raise RuntimeError(f"{path} answered {response.status}: {answer.decode()}")
+        return 1
+
+    return read
+
+
+def make_step(port: int, kind: str, seed: dict[str, Any]) -> Step:
+    if kind == "transfer":
+        return make_transfer(port, seed["key"], seed["wallets"])
+    paths = {
+        "get": [f"/wallets/{uuid}" for uuid in seed["readers_wallets"]],
+        "list": ["/wallets/"],
+        "bare": ["/bare"],
+        "bare list": ["/bare-list"],
+    }
+    return make_read(port, seed["readers_key"], paths[kind])
+
+
+def main(port: str, seconds: str, kind: str) -> None:
     seed = json.load(sys.stdin)
-    steps = [make_transfer(int(port), seed["key"], seed["wallets"]) for _ in range(CONNECTIONS)]
+    steps = [make_step(int(port), kind, seed) for _ in range(CONNECTIONS)]
     begin = time.perf_counter()
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         outcomes = list(pool.map(repeat_step, steps, repeat(float(seconds))))

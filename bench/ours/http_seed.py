@@ -15,6 +15,8 @@ from dj_wallet.services import WalletService  # noqa: E402
 
 WALLET_COUNT = 1_000
 OPENING_BALANCE = 1_000_000
+# A page, as a person may have.
+READ_COUNT = 50
 
 
 def seed() -> dict[str, object]:
@@ -23,7 +25,15 @@ def seed() -> dict[str, object]:
     wallets = [user.create_wallet(f"wallet-{number}") for number in range(WALLET_COUNT)]
     for wallet in wallets:
         WalletService.deposit(wallet, OPENING_BALANCE)
-    return {"key": key, "wallets": [str(wallet.uuid) for wallet in wallets]}
+    reader = User.objects.create_user("reader")
+    _, readers_key = create_api_key(user=reader, name="bench")
+    own = [reader.create_wallet(f"wallet-{number}") for number in range(READ_COUNT)]
+    return {
+        "key": key,
+        "wallets": [str(wallet.uuid) for wallet in wallets],
+        "readers_key": readers_key,
+        "readers_wallets": [str(wallet.uuid) for wallet in own],
+    }
 
 
 if __name__ == "__main__":

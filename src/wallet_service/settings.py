@@ -105,6 +105,7 @@ INSTALLED_APPS = [
     "dj_wallet",
     "dj_wallet.identity",
     "dj_wallet.events",
+    "dj_wallet.ledger_service",
     "dj_wallet.payouts",
     "dj_wallet.custody",
     "dj_wallet.exchanges",
@@ -250,6 +251,12 @@ DJ_WALLET = {
     "STEP_UP": "dj_wallet.identity.step_up.find_step_up",
 }
 
+# How long wallets and keys are kept in Redis if nothing changes. 0 keeps nothing.
+WALLET_CACHE_SECONDS = env_int("WALLET_CACHE_SECONDS", 60)
+
+# Of one user, and of one key, token or session. 0 counts nobody.
+API_REQUESTS_PER_MINUTE = env_int("API_REQUESTS_PER_MINUTE", 6_000)
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "dj_wallet.rest.authentication.ApiKeyAuthentication",
@@ -258,7 +265,7 @@ REST_FRAMEWORK = {
         "dj_wallet.rest.authentication.BrowserAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["dj_wallet.rest.rendered.ReadyJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["dj_wallet.rest.parsers.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_METADATA_CLASS": None,
@@ -337,7 +344,6 @@ EVENTBRIDGE_URL = env("WALLET_EVENTBRIDGE_URL", "")
 EVENTS_AMQP_URL = env("WALLET_EVENTS_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672//")
 # A webhook's address is typed by a user: in production it cannot reach into our own network.
 WEBHOOKS_TO_PRIVATE_ADDRESSES = not PRODUCTION
-
 # NETWORK=xpub and NETWORK=url. Every process may know the public keys; the node's address is for those that ask it.
 CUSTODY_XPUBS = env_list("CUSTODY_XPUBS", "")
 CUSTODY_NODE_URLS = env_list("CUSTODY_NODE_URLS", "")

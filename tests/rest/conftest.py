@@ -1,18 +1,24 @@
 """The cast as users of the service, with keys and wallets."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
+import redis
 
+from dj_wallet.identity import kept
 from dj_wallet.identity.access import SCOPES
 from dj_wallet.identity.models import User
 from dj_wallet.identity.services import create_api_key
+from dj_wallet.ledger import watch
 from dj_wallet.ledger.models import Asset
 from dj_wallet.models import Transaction, Transfer, Wallet
 from dj_wallet.payouts.models import Payout
+from dj_wallet.rest import wallet_cache
 from tests.exchanges.conftest import limits, running_redis, running_sandbox, sandbox
 from tests.exchanges.fixtures import keys
 from tests.rest.api import Api
+from wallet_service.embedded import RedisServer, free_port
 
 __all__ = ["keys", "limits", "running_redis", "running_sandbox", "sandbox"]
 
@@ -80,6 +86,25 @@ def staffs_api(staff: User) -> Api:
 def open_api(user: User, scopes: Iterable[str] = SCOPES) -> Api:
     """Return the API for a program of the user that may do everything but call internal endpoints."""
     return Api(create_api_key(user=user, name="test", scopes=scopes)[1])
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of the tests' own."""
+    folder = tmp_path_factory.mktemp("redis")
+    with RedisServer(folder / "data", free_port(), log=folder / "log") as server:
+        yield server.url()
+
+
+@pytest.fixture
+def cached(redis_url: str, settings: Any) -> Iterator[None]:
+    """Wallets and keys are kept in Redis, which is empty."""
+    redis.Redis.from_url(redis_url).flushall()
+    settings.REDIS_URL, settings.WALLET_CACHE_SECONDS = redis_url, 60
+    wallet_cache.register()
+    kept.register()
+    yield
+    watch.watchers.clear()
 
 
 @pytest.fixture

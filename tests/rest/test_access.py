@@ -25,8 +25,10 @@ from dj_wallet.exchanges.services.addresses import make_seal
 from dj_wallet.identity.access import GROUPS, INTERNAL, SCOPES, find_needs
 from dj_wallet.identity.models import User
 from dj_wallet.identity.services import create_api_key
+from dj_wallet.ledger_service.services import open_account
 from dj_wallet.models import Escrow
 from dj_wallet.payouts.services import schedule_payout
+from dj_wallet.rest.services import get_asset
 from dj_wallet.rest.views import ApiView
 from dj_wallet.services.escrow import dispute_escrow, open_escrow
 from tests.rest.api import Api
@@ -249,6 +251,28 @@ def served(settings):
 NETWORK = get_network("DOGE:regtest")
 KEYS = AccountKey.from_seed(bytes(range(64)), NETWORK)
 OUTSIDE = AccountKey.from_seed(bytes(range(1, 65)), NETWORK).public.get_address(0, 0)
+
+
+def coin_of(user: User) -> Ids:
+    return {"pk": get_or_create_coin_wallet(user=user, asset="DOGE").pk}
+
+
+def account_of(user: User) -> Ids:
+    account, _ = open_account(external_owner_id=str(user.pk), asset=get_asset("USD"))
+    account.deposit(5)
+    return {"uuid": account.uuid}
+
+
+def money_of(user: User) -> Any:
+    return {"account_id": str(account_of(user)["uuid"]), "amount": "1.00", "reference_id": "1"}
+
+
+def accounts_of(user: User) -> Any:
+    other, _ = open_account(external_owner_id="other", asset=get_asset("USD"))
+    ends = {"from_account_id": str(account_of(user)["uuid"]), "to_account_id": str(other.uuid)}
+    return {**ends, "amount": "1.00", "reference_id": "1"}
+
+
 CSV = {"Content-Type": "text/csv"}
 SPLIT = {"seller_amount": "2", "buyer_amount": "3"}
 AUCTION = {"reference_type": "auction", "reference_id": "1"}
@@ -326,6 +350,18 @@ ROWS = [
         staff=422,
         headers=CSV,
     ),
+    Row("GET", "api/wallets/", 200),
+    Row("POST", "api/wallets/", 201, body=lambda user: {"coin": "DOGE"}),
+    Row("GET", "api/wallets/portfolio/", 200),
+    Row("GET", "api/wallets/<int:pk>/", 200, coin_of, stranger=404, staff=200),
+    Row("PATCH", "api/wallets/<int:pk>/", 200, coin_of, lambda user: {"label": "x"}, 404, 404),
+    Row("DELETE", "api/wallets/<int:pk>/", 204, coin_of, stranger=404, staff=404),
+    Row("GET", "v1/accounts", 200),
+    Row("POST", "v1/accounts", 201, body=lambda user: {"external_owner_id": "x"}),
+    Row("GET", "v1/accounts/<uuid:uuid>", 200, account_of),
+    Row("POST", "v1/transactions/deposit", 201, body=money_of, headers=KEY),
+    Row("POST", "v1/transactions/withdraw", 201, body=money_of, headers=KEY),
+    Row("POST", "v1/transactions/transfer", 201, body=accounts_of, headers=KEY),
     Row("GET", "api/v1/recurring-payouts", 200),
     Row(
         "POST",

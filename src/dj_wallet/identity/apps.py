@@ -1,6 +1,7 @@
 """The Django app."""
 
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class IdentityConfig(AppConfig):
@@ -14,3 +15,7 @@ class IdentityConfig(AppConfig):
         from .issuer import support_devices
 
         support_devices()
+        if getattr(settings, "WALLET_CACHE_SECONDS", 0):
+            from .kept import register
+
+            register()

@@ -7,28 +7,26 @@ from ipaddress import ip_address, ip_network
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from dj_wallet.lookups import find_by
-
+from .kept import find_key
 from .key_text import hash_secret, parse_key_text
 from .models import ApiKey, User
 
 
 def find_api_key(text: str) -> ApiKey | None:
-    """Return the usable key of this text with its user, or None. One query, none if the text cannot be a key."""
+    """Return the usable key of this text with its user, or None. One query, none if it is kept or cannot be a key."""
     parts = parse_key_text(text)
     if parts is None:
         return None
-    for api_key in find_by(ApiKey, "prefix", [parts.prefix], related="user"):
-        if hmac.compare_digest(api_key.secret_hash, hash_secret(parts.secret)):
-            return api_key if is_usable(api_key) and not api_key.is_signing else None
-    return None
+    api_key = find_key(parts.prefix)
+    if api_key is None or not hmac.compare_digest(api_key.secret_hash, hash_secret(parts.secret)):
+        return None
+    return api_key if is_usable(api_key) and not api_key.is_signing else None
 
 
 def find_signing_key(prefix: str) -> ApiKey | None:
     """Return the usable key that signs requests under this prefix, with its user, or None. One query."""
-    for api_key in find_by(ApiKey, "prefix", [prefix], related="user"):
-        return api_key if is_usable(api_key) and api_key.is_signing else None
-    return None
+    api_key = find_key(prefix)
+    return api_key if api_key is not None and is_usable(api_key) and api_key.is_signing else None
 
 
 def is_usable(api_key: ApiKey) -> bool:

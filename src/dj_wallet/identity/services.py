@@ -5,14 +5,17 @@ from datetime import datetime, timedelta
 from ipaddress import ip_network
 from typing import Any, Final
 
-from django.db import transaction
+from django.db import DEFAULT_DB_ALIAS, transaction
 from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
+from dj_wallet.leases import changing
+
 from .access import ALL_SCOPES, DEFAULT_KEY_SCOPES
 from .audit import record_event
 from .errors import AddressesInvalid, KeyEnded, ScopesInvalid
+from .kept import name_key
 from .key_text import hash_secret, make_key_text
 from .models import ApiKey, AuditEvent, User
 from .sealing import seal
@@ -121,7 +124,8 @@ def roll_api_key(
 def revoke_api_key(api_key: ApiKey, *, request: HttpRequest | None = None) -> None:
     """Make the key useless for ever; the first revocation stands."""
     now = timezone.now()
-    with transaction.atomic():
+    kept = changing([name_key(api_key.prefix)], DEFAULT_DB_ALIAS)
+    with transaction.atomic(), kept:
         if ApiKey.objects.filter(pk=api_key.pk, revoked_at__isnull=True).update(revoked_at=now):
             api_key.revoked_at = now
             _record(AuditEvent.Event.KEY_REVOKED, api_key, request)
@@ -134,7 +138,8 @@ def record_use(api_key: ApiKey) -> None:
     if api_key.last_used_at is not None and api_key.last_used_at > stale:
         return
     not_yet_noted = Q(last_used_at__isnull=True) | Q(last_used_at__lte=stale)
-    ApiKey.objects.filter(not_yet_noted, pk=api_key.pk).update(last_used_at=now)
+    with changing([name_key(api_key.prefix)], DEFAULT_DB_ALIAS):
+        ApiKey.objects.filter(not_yet_noted, pk=api_key.pk).update(last_used_at=now)
     api_key.last_used_at = now
 
 

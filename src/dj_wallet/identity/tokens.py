@@ -23,11 +23,10 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from jwt.utils import base64url_decode
 
-from dj_wallet.lookups import find_by
-
 from .access import SCOPES, Credential, Kind
 from .audit import record_event
 from .errors import IssuerUnavailable, TokenInvalid
+from .kept import find_user
 from .models import AuditEvent, ExternalIdentity, User
 
 logger = logging.getLogger(__name__)
@@ -257,10 +256,9 @@ def _find_own_user(issuer: Issuer, claims: Claims, client: str) -> tuple[User | 
         found = Client.objects.select_related("owner").filter(pk=client).first()
         return (found.owner if found else None), True
     try:
-        users = find_by(User, "id", [UUID(claims["sub"])])
+        return find_user(UUID(claims["sub"])), False
     except ValueError:
         return None, False
-    return next(iter(users), None), False
 
 
 def _find_external_user(issuer: Issuer, claims: Claims, client: str) -> tuple[User | None, bool]:

@@ -13,6 +13,7 @@ from .engine import Bucket
 from .models import BALANCE_COLUMNS, Account, BalanceRepair, LedgerEntry
 from .money import EXACT, ZERO, trim
 from .post import run_in_transaction, start_writing
+from .watch import moving
 
 
 def fold_balance(
@@ -41,7 +42,8 @@ def repair_balance(account_id: int, *, using: str | None = None) -> Decimal:
         found: Decimal = accounts.select_for_update().values_list(column, flat=True).get()
         right = fold_balance(account_id, using=alias)
         if found != right:
-            accounts.update(**{column: right})
+            with moving([account_id], alias):
+                accounts.update(**{column: right})
             BalanceRepair.objects.using(alias).create(
                 account_id=account_id, found=found, restored=right
             )

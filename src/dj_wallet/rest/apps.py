@@ -1,6 +1,7 @@
 """The Django app."""
 
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class RestConfig(AppConfig):
@@ -10,3 +11,7 @@ class RestConfig(AppConfig):
 
     def ready(self) -> None:
         from . import schema  # noqa: F401 - drf-spectacular finds its extensions by their being imported
+        from .wallet_cache import register
+
+        if getattr(settings, "WALLET_CACHE_SECONDS", 0):
+            register()

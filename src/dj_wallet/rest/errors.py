@@ -201,6 +201,22 @@ class WalletExists(exceptions.APIException):
     default_code = "wallet_exists"
 
 
+class WalletNotEmpty(exceptions.APIException):
+    """What holds something is not removed."""
+
+    status_code = HTTPStatus.CONFLICT
+    default_detail = "The wallet holds something: move it out first."
+    default_code = "wallet_not_empty"
+
+
+class PreconditionFailed(exceptions.APIException):
+    """It is no longer as the caller saw it."""
+
+    status_code = HTTPStatus.PRECONDITION_FAILED
+    default_detail = "It has changed since: get it again."
+    default_code = "precondition_failed"
+
+
 class AssetNotFound(exceptions.APIException):
     """Assets are made by the operator, not by a typing error."""
 

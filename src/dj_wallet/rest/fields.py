@@ -9,14 +9,12 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from dj_wallet.ledger.engine import is_storable
 
-from .headers import MAX_KEY_LENGTH, is_printable_ascii
+from .headers import MAX_KEY_LENGTH, NOT_A_MOMENT, is_printable_ascii, read_instant
 
 CANONICAL_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 MAX_AMOUNT_LENGTH: Final = 170
@@ -64,6 +62,11 @@ class AmountField(serializers.Field[str, Any, str, Any]):
         return value if isinstance(value, str) else format(value, "f")
 
 
+@extend_schema_field({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["12.50"]})
+class BalanceField(AmountField):
+    """An amount that may be below zero: what an overdrawn wallet has."""
+
+
 @extend_schema_field({"type": "string", "format": "uuid"})
 class CanonicalUUIDField(serializers.Field[UUID, Any, str, Any]):
     """A UUID as 36 characters, and in no other spelling."""
@@ -83,12 +86,10 @@ class CanonicalUUIDField(serializers.Field[UUID, Any, str, Any]):
 class InstantField(serializers.Field[datetime, Any, str, Any]):
     """A point in time: ISO 8601 with an offset, since a local time means nothing to a server."""
 
-    default_error_messages = {
-        "invalid": "Must be an ISO 8601 time with its offset, such as 2030-02-15T15:00:00Z."
-    }
+    default_error_messages = {"invalid": NOT_A_MOMENT}
 
     def to_internal_value(self, data: Any) -> datetime:
-        if not isinstance(data, str) or not (instant := _read_instant(data)):
+        if not isinstance(data, str) or not (instant := read_instant(data)):
             self.fail("invalid")
         return instant
 
@@ -194,15 +195,3 @@ def _count_characters(value: Any, field: MetaField) -> int:
     if isinstance(value, list):
         return 2 + sum(1 + _count_characters(item, field) for item in value)
     return 2 + len(value) if isinstance(value, str) else len(str(value))
-
-
-def _read_instant(text: str) -> datetime | None:
-    try:
-        instant = parse_datetime(text)
-        return (
-            None
-            if instant is None or timezone.is_naive(instant)
-            else instant.astimezone(timezone.get_default_timezone())
-        )
-    except (ValueError, OverflowError):
-        return None

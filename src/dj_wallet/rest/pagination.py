@@ -1,10 +1,13 @@
 """Pages: `{"next": url | null, "previous": url | null, "results": [...]}`, newest first."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
+
+from .rendered import Rendered, render_page
 
 MAX_ID_DIGITS = 18
 
@@ -42,6 +45,25 @@ class NewestFirst(CursorPagination):
         if given is not None and not (_is_id(given) and int(given) > 0):
             raise ValidationError({"limit": ["Must be a positive whole number."]})
         return super().get_page_size(request)
+
+    def render_first(
+        self, members: Sequence[tuple[int, bytes]], request: Request
+    ) -> Rendered | None:
+        """Return the first page of a list that is here as a whole, newest first: primary keys and rendered members.
+
+        None if the request asks for another page.
+
+        :raises ValidationError: `limit` is not a positive whole number
+        """
+        if self.cursor_query_param in request.query_params:
+            return None
+        size = self.get_page_size(request) or self.max_page_size
+        page = members[:size]
+        self.base_url = request.build_absolute_uri()
+        following = None
+        if len(members) > size:
+            following = self.encode_cursor(Cursor(0, False, page[-1][0]))
+        return render_page([body for _, body in page], following)
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Return the page's schema in the words of OpenAPI 3.1, which knows no `nullable`."""

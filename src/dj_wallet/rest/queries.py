@@ -1,6 +1,7 @@
 """Whose wallets and movements a user may see: their own. Staff read all. Anything else does not exist."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from django.http import Http404
 from dj_wallet.identity.access import reads_all
 from dj_wallet.identity.models import User
 from dj_wallet.ledger.errors import AccountNotFound
+from dj_wallet.ledger.models import BALANCE_COLUMNS
+from dj_wallet.ledger.queries import get_balance
 from dj_wallet.lookups import find_by
 from dj_wallet.models import Transaction, Transfer, Wallet
 
@@ -34,6 +37,12 @@ def get_wallet(user: User, uuid: UUID) -> Wallet:
     if wallet is None or not (reads_all(user) or is_held_by(wallet, user)):
         raise Http404
     return wallet
+
+
+def go_back(wallet: Wallet, moment: datetime) -> None:
+    """Let the wallet, which must not be saved, show what it held at the moment. Three index probes a bucket."""
+    for bucket, column in BALANCE_COLUMNS.items():
+        setattr(wallet, column, get_balance(wallet.pk, bucket=bucket, as_of=moment))
 
 
 def get_own_wallet(user: User, uuid: UUID) -> Wallet:

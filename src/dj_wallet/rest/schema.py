@@ -18,6 +18,7 @@ REASONS: Final = {
     HTTPStatus.FORBIDDEN: "The credential is good, but not for this: `scope_missing`, `internal_only`, ...",
     HTTPStatus.NOT_FOUND: "There is no such thing, or it is not yours.",
     HTTPStatus.CONFLICT: "The idempotency key was used for something else, the name is taken, or the state does not allow it.",
+    HTTPStatus.PRECONDITION_FAILED: "It has changed since you got it.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not application/json.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "Refused by a rule: `insufficient_funds`, `wallet_frozen`, ...",
@@ -107,6 +108,28 @@ def idempotency_key(*, required: bool) -> OpenApiParameter:
     )
 
 
+IF_MATCH: Final = OpenApiParameter(
+    name="If-Match",
+    type=str,
+    location=OpenApiParameter.HEADER,
+    description="The ETag that you saw: if it has changed since, nothing is changed.",
+)
+IF_NONE_MATCH: Final = OpenApiParameter(
+    name="If-None-Match",
+    type=str,
+    location=OpenApiParameter.HEADER,
+    description="The ETag that you have: if it is still that, the answer is 304 and empty.",
+)
+ASKED_KEY: Final = OpenApiParameter(
+    name="idempotency_key",
+    type={"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
+    description="Only what a request of yours with this Idempotency-Key made.",
+)
+AS_OF: Final = OpenApiParameter(
+    name="as_of",
+    type={"type": "string", "format": "date-time"},
+    description="Balances after everything recorded up to this moment.",
+)
 REPLAYED: Final = OpenApiParameter(
     name="Idempotent-Replayed",
     type={"type": "string", "enum": ["true"]},

@@ -49,7 +49,7 @@ def open_wallet(
     wallet = Wallet(
         holder=user,
         slug=slug or f"wallet-{secrets.token_hex(8)}",
-        asset=_get_asset(asset),
+        asset=get_asset(asset),
         meta=dict(meta or {}),
     )
     if idempotency_key is not None:
@@ -106,7 +106,11 @@ def _move_alone(request: Request) -> Outcome:
 _committer: Final = GroupCommitter[Request, Outcome](move_each)
 
 
-def _get_asset(code: str | None) -> Asset:
+def get_asset(code: str | None) -> Asset:
+    """Return the asset of this code, or the service's default without one.
+
+    :raises AssetNotFound: there is none
+    """
     default: str = wallet_settings.DEFAULT_CURRENCY
     if code is None or code == default:
         return ensure_asset(default, decimal_places=wallet_settings.MATH_SCALE)

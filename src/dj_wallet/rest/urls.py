@@ -3,11 +3,13 @@
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from .coins.urls import urlpatterns as coin_patterns
 from .custody.urls import urlpatterns as custody_patterns
 from .events.urls import urlpatterns as event_patterns
 from .exchanges.urls import urlpatterns as exchange_patterns
 from .health import HealthView, ReadinessView
 from .holds.urls import urlpatterns as hold_patterns
+from .ledger.urls import urlpatterns as ledger_patterns
 from .routes import either
 from .views import (
     BatchesView,
@@ -33,11 +35,13 @@ urlpatterns = [
     *either("api/v1/transfers", TransfersView, "transfers"),
     *either("api/v1/transfers/<uuid:uuid>", TransferView, "transfer"),
     *either("api/v1/batches", BatchesView, "batches"),
+    *coin_patterns,
     *event_patterns,
     *hold_patterns,
+    *ledger_patterns,
+    *custody_patterns,
     path("", include("dj_wallet.rest.keys.urls")),
     path("", include("dj_wallet.rest.payouts.urls")),
-    *custody_patterns,
     *exchange_patterns,
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),

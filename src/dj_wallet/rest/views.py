@@ -20,13 +20,14 @@ from dj_wallet.identity.access import (
     reads_all,
 )
 from dj_wallet.identity.models import User
+from dj_wallet.leases import LeaseCache, get_cache
 from dj_wallet.ledger.money import from_minor_units
 from dj_wallet.models import Transaction, Transfer, Wallet
 from dj_wallet.payouts.services import schedule_payout
 from dj_wallet.services.common import WalletService
 from dj_wallet.services.transfer import build_transfer_request
 
-from . import batches, queries, schemas, services
+from . import batches, queries, schemas, services, wallet_cache
 from .bodies import (
     find_payout,
     show_new_deposit,
@@ -39,12 +40,15 @@ from .bodies import (
 from .errors import InternalOnly, LengthRequired, ScopeMissing
 from .fields import StrictSerializer
 from .filters import TransactionFilter
-from .headers import find_idempotency_key, get_idempotency_key
+from .headers import find_asked_key, find_idempotency_key, find_moment, get_idempotency_key
+from .limits import LimitedView
 from .pagination import NewestFirst
-from .schema import REPLAYED, WITH_BODY, errors, idempotency_key
+from .rendered import Rendered
+from .schema import AS_OF, ASKED_KEY, REPLAYED, WITH_BODY, errors, idempotency_key
+from .wallet_cache import PLAIN
 
 
-class ApiView(GenericAPIView[Any]):
+class ApiView(LimitedView, GenericAPIView[Any]):
     """What every view has in common."""
 
     # The group of endpoints in `identity.access` that the view belongs to: "holds" needs holds:read or holds:write.
@@ -109,6 +113,11 @@ class ApiView(GenericAPIView[Any]):
         return cast(dict[str, Any], body.validated_data)
 
 
+def find_wallet_cache(user: User) -> LeaseCache | None:
+    """Return the cache that the user is answered from, if any: staff, who see everybody's wallets, are not."""
+    return None if reads_all(user) else get_cache()
+
+
 class WalletsView(ApiView):
     """The caller's wallets."""
 
@@ -138,8 +147,19 @@ class WalletsView(ApiView):
         tags=["wallets"],
     )
     def get(self, request: Request) -> Response:
+        if (kept := self.find_kept(request)) is not None:
+            return Response(kept)
         page = self.paginate_queryset(queries.list_wallets(self.user))
         return self.get_paginated_response([show_wallet(wallet) for wallet in page or []])
+
+    def find_kept(self, request: Request) -> Rendered | None:
+        """Return the first page as the cache keeps it, or None if the database has to be asked."""
+        cache = find_wallet_cache(self.user)
+        entries = None if cache is None else wallet_cache.list_of_user(cache, self.user, PLAIN)
+        if entries is None:
+            return None
+        members = [(entry.head["id"], entry.body) for entry in entries]
+        return NewestFirst().render_first(members, request)
 
 
 class WalletView(ApiView):
@@ -150,11 +170,20 @@ class WalletView(ApiView):
     @extend_schema(
         operation_id="get_wallet",
         summary="Get a wallet",
-        responses={200: schemas.WalletBody, **errors(404)},
+        description="With `as_of`, what it held then: after everything recorded up to that moment.",
+        parameters=[AS_OF],
+        responses={200: schemas.WalletBody, **errors(400, 404)},
         tags=["wallets"],
     )
     def get(self, request: Request, uuid: UUID) -> Response:
-        return Response(show_wallet(queries.get_wallet(self.user, uuid)))
+        moment = find_moment(request)
+        cache = find_wallet_cache(self.user)
+        if cache is not None and moment is None:
+            return Response(Rendered(wallet_cache.get_by_uuid(cache, self.user, uuid, PLAIN).body))
+        wallet = queries.get_wallet(self.user, uuid)
+        if moment is not None:
+            queries.go_back(wallet, moment)
+        return Response(show_wallet(wallet))
 
 
 class DepositView(ApiView):
@@ -226,12 +255,15 @@ class TransactionsView(ApiView):
     @extend_schema(
         operation_id="list_transactions",
         summary="List transactions",
+        parameters=[ASKED_KEY],
         responses={200: schemas.TransactionBody(many=True), **errors(400, 404)},
         tags=["wallets"],
     )
     def get(self, request: Request, uuid: UUID) -> Response:
         wallet = queries.get_wallet(self.user, uuid)
         records = self.filter_queryset(queries.list_transactions(wallet))
+        if (key := find_asked_key(request)) is not None:
+            records = records.filter(idempotency_key=key)
         page = self.paginate_queryset(records) or []
         return self.get_paginated_response(
             [show_transaction(record, wallet, find_payout(record)) for record in page]
@@ -285,11 +317,15 @@ class TransfersView(ApiView):
     @extend_schema(
         operation_id="list_transfers",
         summary="List transfers sent and received",
+        parameters=[ASKED_KEY],
         responses={200: schemas.TransferBody(many=True), **errors(400)},
         tags=["transfers"],
     )
     def get(self, request: Request) -> Response:
-        page = self.paginate_queryset(queries.list_transfers(self.user))
+        transfers = queries.list_transfers(self.user)
+        if (key := find_asked_key(request)) is not None:
+            transfers = transfers.filter(idempotency_key=key)
+        page = self.paginate_queryset(transfers)
         return self.get_paginated_response([show_transfer(transfer) for transfer in page or []])
 
 

@@ -49,6 +49,7 @@ from dj_wallet.ledger.money import EXACT, ZERO, parse_amount, read_number, to_sc
 from dj_wallet.ledger.post import post
 from dj_wallet.ledger.records import is_plain_save_needed
 from dj_wallet.ledger.store.postgres import count_decimal_places, write_plainly
+from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Transaction, Transfer
 from dj_wallet.signals import announce
 from dj_wallet.utils import get_transaction_model, get_transfer_model
@@ -420,7 +421,7 @@ def _open_at_once(order: Order, using: str) -> Escrow | None:
     text = write_plainly(order.amount)
     uuid = uuid7()
     buyer, seller = order.buyer, order.seller
-    with connections[using].cursor() as cursor:
+    with moving([buyer.pk, seller.pk], using), connections[using].cursor() as cursor:
         cursor.execute(
             OPEN_ESCROW,
             (
@@ -720,7 +721,7 @@ def _release_at_once(escrow: Escrow, key: str | None, reason: str, using: str) -
     )
     if find_malformation(sale.entry):
         return None
-    with connections[using].cursor() as cursor:
+    with moving([buyer.pk, seller.pk], using), connections[using].cursor() as cursor:
         cursor.execute(RELEASE_ESCROW, _list_parameters(escrow, sale, reason))
         row = cursor.fetchone()
     entry_id, locked, credited, *keys, fee_entry_id, seller_after, fee_id, now = row

@@ -48,6 +48,7 @@ from dj_wallet.ledger.money import EXACT, parse_amount
 from dj_wallet.ledger.post import post_one
 from dj_wallet.ledger.records import build_record, post_with_records
 from dj_wallet.ledger.store.postgres import count_decimal_places, write_plainly
+from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Wallet
 from dj_wallet.signals import announce
 from dj_wallet.utils import get_wallet_model
@@ -358,7 +359,7 @@ def _place_at_once(asked: Placement, using: str) -> Hold | None:
     wallet = asked.wallet
     entry = _build_lock(asked, asked.amount)
     text = write_plainly(asked.amount)
-    with connections[using].cursor() as cursor:
+    with moving([wallet.pk], using), connections[using].cursor() as cursor:
         cursor.execute(
             PLACE_HOLD,
             (
@@ -548,7 +549,7 @@ def _release_at_once(asked: Taking, using: str) -> Hold | None:
     wallet = get_hold_wallet(hold)
     entry = _build_taking(asked, amount)
     text = write_plainly(amount)
-    with connections[using].cursor() as cursor:
+    with moving([wallet.pk], using), connections[using].cursor() as cursor:
         cursor.execute(
             RELEASE_HOLD,
             (

@@ -11,6 +11,7 @@ from django.utils import timezone
 from dj_wallet.ledger.engine import Entry, Posted
 from dj_wallet.ledger.records import is_plain_save_needed
 from dj_wallet.ledger.store.postgres import POST_ONE_PARAMETERS, list_one_parameters
+from dj_wallet.ledger.watch import moving_entries
 from dj_wallet.models import Transaction, Transfer
 
 PARAMETERS: Final = (
@@ -69,7 +70,7 @@ def _post_recorded(entry: Entry, records: Sequence[Any], using: str) -> Posted |
         *_list_transaction(deposit),
         *_list_transfer(transfer),
     )
-    with connections[using].cursor() as cursor:
+    with moving_entries((entry,), using), connections[using].cursor() as cursor:
         cursor.execute(POST_RECORDED if entry.idempotency_key is None else POST_ONCE, parameters)
         entry_id, source_after, destination_after, *keys = cursor.fetchone()
     if entry_id is None:

@@ -27,6 +27,7 @@ from dj_wallet.ledger.engine import (
 )
 from dj_wallet.ledger.fields import SQLITE_SIGNIFICANT_DIGITS
 from dj_wallet.ledger.models import Account, Asset, EntryMeta, Posting
+from dj_wallet.ledger.watch import moving
 
 from .rules import load_rules, save_rules
 
@@ -137,14 +138,8 @@ class GenericStore:
 
         :raises IntegrityError: a key was taken meanwhile (databases with several writers)
         """
-        for account in changed.values():
-            available, locked, pending = account.balances
-            Account.objects.using(self.using).filter(pk=account.id).update(
-                balance=available,
-                locked_balance=locked,
-                pending_balance=pending,
-                version=account.version,
-            )
+        with moving(changed, self.using):
+            self._write_accounts(changed.values())
         last_id = (
             Posting.objects.using(self.using).order_by("-pk").values_list("pk", flat=True).first()
             or 0
@@ -163,6 +158,16 @@ class GenericStore:
             )
         Posting.objects.using(self.using).bulk_create(postings)
         return results
+
+    def _write_accounts(self, changed: Iterable[AccountState]) -> None:
+        for account in changed:
+            available, locked, pending = account.balances
+            Account.objects.using(self.using).filter(pk=account.id).update(
+                balance=available,
+                locked_balance=locked,
+                pending_balance=pending,
+                version=account.version,
+            )
 
     def write_rules(
         self,

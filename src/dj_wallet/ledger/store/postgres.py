@@ -20,6 +20,7 @@ from dj_wallet.ledger.engine import (
     fingerprint,
 )
 from dj_wallet.ledger.money import EXACT, ZERO
+from dj_wallet.ledger.watch import moving_entries
 
 from .generic import GenericStore
 
@@ -74,7 +75,7 @@ class PostgresStore(GenericStore):
         parameters = list_one_parameters(entry)
         if parameters is None:
             return None
-        with self.connection.cursor() as cursor:
+        with moving_entries((entry,), self.using), self.connection.cursor() as cursor:
             cursor.execute(POST_ONE, parameters)
             entry_id, *balances = cursor.fetchone()
         return (
@@ -90,7 +91,7 @@ class PostgresStore(GenericStore):
         for entry in entries:
             if not batch.add(entry):
                 return None
-        with self.connection.cursor() as cursor:
+        with moving_entries(entries, self.using), self.connection.cursor() as cursor:
             cursor.execute(POST_BATCH, batch.list_parameters())
             rows = cursor.fetchall()
         return _group_rows(entries, rows) if rows else None

@@ -7,7 +7,7 @@ from rest_framework import serializers
 from dj_wallet.custody.models import MAX_ADDRESS_LENGTH, Chain, WithdrawalRequest
 from dj_wallet.ledger.accounts import MAX_ASSET_CODE_LENGTH
 from dj_wallet.ledger.engine import Kind
-from dj_wallet.rest.fields import AmountField, StrictSerializer, TextField
+from dj_wallet.rest.fields import AmountField, BalanceField, StrictSerializer, TextField
 
 from .queries import ACCOUNTS
 
@@ -71,7 +71,7 @@ class BalanceBody(serializers.Serializer[Any]):
     user_id = serializers.UUIDField()
     wallet = serializers.UUIDField()
     coin = serializers.CharField()
-    available = AmountField()
+    available = BalanceField()
     locked = AmountField()
     pending = AmountField()
     incoming = IncomingBody(many=True)
@@ -99,7 +99,7 @@ class WithdrawalBody(serializers.Serializer[Any]):
     network = serializers.CharField()
     amount = AmountField()
     fee = AmountField()
-    total = AmountField()
+    total = BalanceField()
     destination_address = serializers.CharField()
     txid = serializers.CharField(allow_null=True)
     hold_reason = serializers.CharField(allow_null=True)

@@ -9,6 +9,7 @@ from dj_wallet.ledger.accounts import MAX_ASSET_CODE_LENGTH
 from dj_wallet.ledger.engine import MAX_REFERENCE_ID_LENGTH, MAX_REFERENCE_TYPE_LENGTH
 from dj_wallet.rest.fields import (
     AmountField,
+    BalanceField,
     CanonicalUUIDField,
     IdempotencyKeyField,
     InstantField,
@@ -194,7 +195,7 @@ class ExplainedHoldBody(HoldBody):
 class LockBalanceBody(serializers.Serializer[Any]):
     """The wallet right after the call."""
 
-    available = AmountField()
+    available = BalanceField()
     locked = AmountField()
 
 

@@ -1,0 +1,1 @@
+"""The ledger service over REST: accounts and movements, for other services only."""
