@@ -203,7 +203,7 @@ def withdrawal_of(user: User) -> Ids:
     return {"uuid": withdrawal.pk}
 
 
-def account_of(user: User) -> Ids:
+def venue_account_of(user: User) -> Ids:
     """An account at an exchange whose credentials nobody can open."""
     account = ExchangeAccount.objects.create(
         user=user,
@@ -219,7 +219,7 @@ def account_of(user: User) -> Ids:
 def address_of(user: User) -> Ids:
     address = DepositAddress.objects.create(
         user=user,
-        exchange_account_id=account_of(user)["uuid"],
+        exchange_account_id=venue_account_of(user)["uuid"],
         exchange_id="binance",
         currency="BTC",
         network="bitcoin",
@@ -233,7 +233,7 @@ def address_of(user: User) -> Ids:
 
 def sync_of(user: User) -> Ids:
     log = AddressSyncLog.objects.create(
-        user=user, exchange_account_id=account_of(user)["uuid"], sync_type="full"
+        user=user, exchange_account_id=venue_account_of(user)["uuid"], sync_type="full"
     )
     return {"uuid": log.pk}
 
@@ -402,10 +402,12 @@ ROWS = [
     # Nothing is asked of an exchange here: what a caller may is known before.
     Row("POST", f"{COINS}exchanges", 400),
     Row("GET", f"{COINS}exchanges/supported", 200),
-    Row("GET", f"{COINS}exchanges/<uuid:uuid>", 200, account_of, stranger=404, staff=404),
-    Row("PUT", f"{COINS}exchanges/<uuid:uuid>", 200, account_of, stranger=404, staff=404),
-    Row("DELETE", f"{COINS}exchanges/<uuid:uuid>", 204, account_of, stranger=404, staff=404),
-    Row("POST", f"{COINS}exchanges/<uuid:uuid>/test", 503, account_of, stranger=404, staff=404),
+    Row("GET", f"{COINS}exchanges/<uuid:uuid>", 200, venue_account_of, stranger=404, staff=404),
+    Row("PUT", f"{COINS}exchanges/<uuid:uuid>", 200, venue_account_of, stranger=404, staff=404),
+    Row("DELETE", f"{COINS}exchanges/<uuid:uuid>", 204, venue_account_of, stranger=404, staff=404),
+    Row(
+        "POST", f"{COINS}exchanges/<uuid:uuid>/test", 503, venue_account_of, stranger=404, staff=404
+    ),
     Row("GET", f"{COINS}exchanges/<str:exchange_id>/currencies", 200, words(exchange_id="binance")),
     Row("GET", f"{COINS}exchanges/<str:exchange_id>/info", 200, words(exchange_id="binance")),
     Row("GET", f"{COINS}addresses", 200),
