@@ -272,7 +272,9 @@ _LITERALS: Final[Mapping[tuple[type, Any], str]] = {
 def is_plain_save_needed(model: type[models.Model]) -> bool:
     """Tell whether somebody wants to see each save, or the model spans several tables."""
     return (
-        bool(model._meta.parents) or pre_save.has_listeners(model) or post_save.has_listeners(model)
+        bool(model._meta.parents)
+        or bool(pre_save.receivers and pre_save.has_listeners(model))
+        or bool(post_save.receivers and post_save.has_listeners(model))
     )
 
 
