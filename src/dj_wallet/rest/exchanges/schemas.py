@@ -43,7 +43,7 @@ def currency(**kwargs: Any) -> TextField:
     return TextField(max_length=40, **kwargs)
 
 
-class AccountInput(StrictSerializer):
+class ExchangeAccountInput(StrictSerializer):
     """An exchange account to connect. The credentials are tested, sealed, and never shown again."""
 
     exchange_id = TextField(max_length=50)
@@ -177,7 +177,7 @@ class ConnectionBody(serializers.Serializer[Any]):
     warnings = serializers.ListField(child=serializers.CharField())
 
 
-class DepositAddressBody(serializers.Serializer[Any]):
+class ExchangeAddressBody(serializers.Serializer[Any]):
     """A deposit address at an exchange. A payer needs `address` and, if there is one, `tag`, on `network`."""
 
     id = serializers.UUIDField()
@@ -219,7 +219,7 @@ class BulkResultBody(serializers.Serializer[Any]):
     """What became of one address of many."""
 
     status = serializers.ChoiceField(choices=["success", "failed"])
-    address = DepositAddressBody(required=False)
+    address = ExchangeAddressBody(required=False)
     error = ExchangeProblemBody(required=False)
 
 

@@ -106,12 +106,12 @@ class ExchangeAccountsView(ExchangeView):
         operation_id="connect_exchange",
         summary="Connect an exchange account",
         description="The key is tested. One that may withdraw is refused, with how to make a lesser one.",
-        request=schemas.AccountInput,
+        request=schemas.ExchangeAccountInput,
         responses={201: schemas.ExchangeAccountBody, **errors(*WITH_BODY, *ASKS)},
         tags=["exchanges"],
     )
     def post(self, request: Request) -> Response:
-        body = self.read(schemas.AccountInput)
+        body = self.read(schemas.ExchangeAccountInput)
         account = accounts.connect_account(
             user=self.user, credentials=read_credentials(body), origin=self.origin, **body
         )
@@ -244,8 +244,8 @@ class AddressesView(AddressesBase):
         request=schemas.AddressInput,
         parameters=[idempotency_key(required=False), REPLAYED],
         responses={
-            200: schemas.DepositAddressBody,
-            201: schemas.DepositAddressBody,
+            200: schemas.ExchangeAddressBody,
+            201: schemas.ExchangeAddressBody,
             **errors(*WITH_BODY, *ASKS),
         },
         tags=["deposit addresses"],
@@ -274,7 +274,7 @@ class AddressesView(AddressesBase):
         operation_id="list_deposit_addresses",
         summary="List deposit addresses",
         description="From our database; no exchange is asked.",
-        responses={200: schemas.DepositAddressBody(many=True), **errors(400)},
+        responses={200: schemas.ExchangeAddressBody(many=True), **errors(400)},
         tags=["deposit addresses"],
     )
     def get(self, request: Request) -> Response:
@@ -291,7 +291,7 @@ class AddressesByCurrencyView(AddressesBase):
     @extend_schema(
         operation_id="list_deposit_addresses_of_currency",
         summary="List deposit addresses of a currency",
-        responses={200: schemas.DepositAddressBody(many=True), **errors(400)},
+        responses={200: schemas.ExchangeAddressBody(many=True), **errors(400)},
         tags=["deposit addresses"],
     )
     def get(self, request: Request, currency: str) -> Response:
@@ -306,7 +306,7 @@ class AddressView(AddressesBase):
     @extend_schema(
         operation_id="get_deposit_address",
         summary="Get a deposit address",
-        responses={200: schemas.DepositAddressBody, **errors(404, 409)},
+        responses={200: schemas.ExchangeAddressBody, **errors(404, 409)},
         tags=["deposit addresses"],
     )
     def get(self, request: Request, uuid: UUID) -> Response:
@@ -318,7 +318,7 @@ class AddressView(AddressesBase):
         operation_id="update_deposit_address",
         summary="Update label, description, metadata or use of an address",
         request=schemas.AddressUpdateInput,
-        responses={200: schemas.DepositAddressBody, **errors(*WITH_BODY, 404)},
+        responses={200: schemas.ExchangeAddressBody, **errors(*WITH_BODY, 404)},
         tags=["deposit addresses"],
     )
     def put(self, request: Request, uuid: UUID) -> Response:
@@ -348,7 +348,7 @@ class RefreshAddressView(AddressesBase):
         summary="Refresh an address from the exchange",
         description="Answers with the address that is current now; if that is another one, the old one stays in the list.",
         request=None,
-        responses={200: schemas.DepositAddressBody, **errors(*ASKS)},
+        responses={200: schemas.ExchangeAddressBody, **errors(*ASKS)},
         tags=["deposit addresses"],
     )
     def put(self, request: Request, uuid: UUID) -> Response:
