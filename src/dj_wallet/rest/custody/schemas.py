@@ -78,7 +78,7 @@ class BalanceBody(serializers.Serializer[Any]):
     version = serializers.IntegerField()
 
 
-class DepositAddressBody(serializers.Serializer[Any]):
+class CoinAddressBody(serializers.Serializer[Any]):
     """Where to pay to. The same until it is rotated; older ones go on working."""
 
     coin = serializers.CharField()

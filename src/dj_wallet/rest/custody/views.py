@@ -101,7 +101,7 @@ class DepositAddressView(CoinView):
         operation_id="get_deposit_address",
         summary="Deposit address",
         parameters=[COIN],
-        responses={200: schemas.DepositAddressBody, **errors(400, 422)},
+        responses={200: schemas.CoinAddressBody, **errors(400, 422)},
         tags=["coins"],
     )
     def get(self, request: Request) -> Response:
@@ -141,7 +141,7 @@ class RotateAddressView(CoinView):
         summary="Take a new deposit address",
         description="The old ones go on working.",
         request=schemas.CoinInput,
-        responses={201: schemas.DepositAddressBody, **errors(*WITH_BODY)},
+        responses={201: schemas.CoinAddressBody, **errors(*WITH_BODY)},
         tags=["coins"],
     )
     def post(self, request: Request) -> Response:

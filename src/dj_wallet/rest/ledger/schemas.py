@@ -16,7 +16,7 @@ from dj_wallet.rest.fields import (
 )
 
 
-class AccountInput(StrictSerializer):
+class LedgerAccountInput(StrictSerializer):
     """An account to open. Without a currency it counts the service's default."""
 
     external_owner_id = TextField(max_length=MAX_ID_LENGTH)

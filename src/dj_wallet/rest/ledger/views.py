@@ -40,7 +40,7 @@ class AccountsView(LedgerView):
         operation_id="open_account",
         summary="Open an account",
         description="One for each owner and currency: asked for again, it is the one that there is, with 200.",
-        request=schemas.AccountInput,
+        request=schemas.LedgerAccountInput,
         responses={
             200: schemas.AccountBody,
             201: schemas.AccountBody,
@@ -49,7 +49,7 @@ class AccountsView(LedgerView):
         tags=["ledger service"],
     )
     def post(self, request: Request) -> Response:
-        body = self.read(schemas.AccountInput)
+        body = self.read(schemas.LedgerAccountInput)
         owner_id = body["external_owner_id"]
         account, is_new = open_account(
             external_owner_id=owner_id, asset=services.get_asset(body.get("currency"))
