@@ -23,6 +23,7 @@ from dj_wallet.ledger.ids import uuid7
 from dj_wallet.ledger.money import trim
 from dj_wallet.ledger.records import list_fixed_defaults
 from dj_wallet.ledger.store.postgres import count_decimal_places, write_plainly
+from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Transaction, Transfer, Wallet
 
 TOLD: Final = (signals.balance_changed, signals.transaction_created, signals.transfer_completed)
@@ -121,7 +122,8 @@ def move_at_once(
         statement = TRANSFER
         transfer = make_transfer(withdraw, deposit, transfer_status)
         parameters += (transfer.uuid, transfer_status)
-    with connections[using].cursor() as cursor:
+    changed = [side.pk for side in (source, destination) if not isinstance(side, str)]
+    with moving(changed, using), connections[using].cursor() as cursor:
         cursor.execute(statement, parameters)
         entry_id, source_after, destination_after, *keys = cursor.fetchone()
     if entry_id is None:

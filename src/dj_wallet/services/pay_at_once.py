@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from dj_wallet.ledger.records import is_plain_save_needed
 from dj_wallet.ledger.store.postgres import count_decimal_places, write_plainly
+from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.utils import get_wallet_service
 
@@ -55,7 +56,8 @@ def pay_at_once(
         *(line.product_type_id, _write_key(line.__dict__["product_id"]), line.name, line.quantity),
         *(line.unit_price, line.fee_payer, line.is_fee_refundable),
     )
-    with connections[using].cursor() as cursor:
+    changed = [payer.pk] if receiver is None else [payer.pk, receiver.pk]
+    with moving(changed, using), connections[using].cursor() as cursor:
         cursor.execute(PAY, parameters)
         entry_id, payer_after, receiver_after, *keys, purchase_id, line_id = cursor.fetchone()
     if entry_id is None:

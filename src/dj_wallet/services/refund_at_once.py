@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from dj_wallet.ledger.errors import AmountInvalid
 from dj_wallet.ledger.money import parse_amount, trim
+from dj_wallet.ledger.watch import watchers
 from dj_wallet.models import Transfer
 from dj_wallet.utils import get_wallet_service
 
@@ -37,6 +38,8 @@ def refund_at_once(
     """
     if (
         type(transfer) is not Transfer
+        # Only the database knows yet whose wallets change: nobody could be told before.
+        or watchers
         or not is_plain(sender, using)
         or is_customised(get_wallet_service(), "deposit", "withdraw")
     ):
