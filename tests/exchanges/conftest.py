@@ -40,6 +40,7 @@ def limits(running_redis: str) -> Iterator["redis.Redis[bytes]"]:
 @pytest.fixture
 def sandbox(running_sandbox: Sandbox, running_redis: str, limits, settings) -> Iterator[Sandbox]:
     """The sandbox, to which a fresh runtime of this process is pointed."""
+    runtime.close()  # one that other tests began knows no sandbox
     settings.EXCHANGES_REDIS_URL = running_redis
     settings.EXCHANGES_SANDBOX_ADDRESS = running_sandbox.address
     settings.EXCHANGES_SANDBOX_CA_FILE = str(running_sandbox.ca_file)
