@@ -286,6 +286,8 @@ SPECTACULAR_SETTINGS = {
         "TransactionType": "dj_wallet.rest.schemas.TRANSACTION_TYPES",
         "TransactionStatus": "dj_wallet.rest.schemas.TRANSACTION_STATUSES",
         "PayoutStatus": "dj_wallet.rest.schemas.PAYOUT_STATUSES",
+        "FetchStatus": "dj_wallet.rest.exchanges.schemas.FETCH_STATUSES",
+        "Fine": "dj_wallet.rest.schemas.FINE",
         "DeliveryStatus": "dj_wallet.rest.events.schemas.DELIVERY_STATUSES",
         "HoldStatus": "dj_wallet.rest.holds.schemas.HOLD_STATUSES",
         "HoldAction": "dj_wallet.rest.holds.schemas.HOLD_ACTIONS",

@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+from django.utils import timezone
 
 from dj_wallet.ledger.audit import audit_ledger
 from dj_wallet.models import Lot, LotUse, Wallet
@@ -74,7 +75,12 @@ def test_a_payout_spends_withdrawable_credit_first(wallet, credit, bank):
 def test_a_payout_that_the_bank_refuses_gives_credit_and_room_back(wallet, credit, bank):
     set_limits(wallet=wallet, per_day=30)
     bank.break_down("refuse")
-    assert pay_out(wallet, 30).status == "failed"
+    payout = pay_out(wallet, 30)
+    while payout.status == "retrying":
+        Payout.objects.update(due_at=timezone.now())
+        execute_payout(payout.pk)
+        payout.refresh_from_db()
+    assert payout.status == "failed"
     assert look(wallet, credit) == (120, 0, 20)
     assert spent_today(wallet) == 0
 

@@ -1,6 +1,7 @@
 """Production starts with what it needs, or says in one line what is missing."""
 
 import json
+import secrets
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ def test_deploy_checks_find_nothing(run):
         "INFO",
         **REQUIRED,
         WALLET_SIGNING_KEYS=make_signing_key(),
+        WALLET_EXCHANGE_KEYS=f"k1:{secrets.token_urlsafe(32)}",
     )
     assert done.returncode == 0, done.stderr
     assert "no issues (0 silenced)" in done.stdout

@@ -26,6 +26,7 @@ ITEM_STATUSES: Final = ["posted", "replayed", "refused"]
 TRANSACTION_TYPES: Final = list(TYPES.values())
 TRANSACTION_STATUSES: Final = list(STATUSES.values())
 PAYOUT_STATUSES: Final = [value.upper() for value in Payout.Status.values]
+FINE: Final = ["ok"]
 READINESS: Final = ["ok", "unavailable"]
 REACHABILITY: Final = ["ok", "unreachable"]
 
@@ -195,7 +196,7 @@ class ErrorBody(serializers.Serializer[Any]):
 class HealthBody(serializers.Serializer[Any]):
     """The process answers."""
 
-    status = serializers.ChoiceField(choices=["ok"])
+    status = serializers.ChoiceField(choices=FINE)
 
 
 class ReadinessBody(serializers.Serializer[Any]):

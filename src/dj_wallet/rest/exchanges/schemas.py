@@ -7,6 +7,7 @@ from rest_framework import serializers
 from dj_wallet.exchanges.models import AddressSyncLog, DepositAddress, ExchangeAccount
 from dj_wallet.rest.fields import CanonicalUUIDField, MetaField, StrictSerializer, TextField
 
+FETCH_STATUSES: Final = ["success", "failed"]
 SYNC_STATUSES: Final = AddressSyncLog.Status.values
 SYNC_TYPES: Final = AddressSyncLog.Kind.values
 ACCOUNT_SYNC_STATUSES: Final = ExchangeAccount.Status.values
@@ -218,7 +219,7 @@ class ExchangeProblemBody(serializers.Serializer[Any]):
 class BulkResultBody(serializers.Serializer[Any]):
     """What became of one address of many."""
 
-    status = serializers.ChoiceField(choices=["success", "failed"])
+    status = serializers.ChoiceField(choices=FETCH_STATUSES)
     address = ExchangeAddressBody(required=False)
     error = ExchangeProblemBody(required=False)
 

@@ -304,7 +304,7 @@ class AddressView(AddressesBase):
     """One deposit address."""
 
     @extend_schema(
-        operation_id="get_deposit_address",
+        operation_id="get_exchange_address",
         summary="Get a deposit address",
         responses={200: schemas.ExchangeAddressBody, **errors(404, 409)},
         tags=["deposit addresses"],
@@ -360,7 +360,7 @@ class AddressCodeView(AddressesBase):
     """An address as a picture."""
 
     @extend_schema(
-        operation_id="get_deposit_address_qr",
+        operation_id="get_exchange_address_qr",
         summary="QR code of an address, tag included",
         responses={(200, "image/svg+xml"): OpenApiTypes.BINARY, **errors(404, 409, 422)},
         tags=["deposit addresses"],
@@ -381,7 +381,7 @@ class AddressHistoryView(AddressesBase):
     queryset = AddressActivityLog.objects.all()
 
     @extend_schema(
-        operation_id="get_deposit_address_history",
+        operation_id="get_exchange_address_history",
         summary="Get the history of an address, a removed one included",
         responses={200: schemas.ActivityBody(many=True), **errors(400, 404)},
         tags=["deposit addresses"],
