@@ -349,8 +349,11 @@ WEBHOOKS_TO_PRIVATE_ADDRESSES = not PRODUCTION
 # NETWORK=xpub and NETWORK=url. Every process may know the public keys; the node's address is for those that ask it.
 CUSTODY_XPUBS = env_list("CUSTODY_XPUBS", "")
 CUSTODY_NODE_URLS = env_list("CUSTODY_NODE_URLS", "")
-# Seals approved withdrawals; the signer has it too, the database has not.
-CUSTODY_APPROVAL_SECRET = env("CUSTODY_APPROVAL_SECRET", SECRET_KEY)
+# Seals approved withdrawals; the signer has it too, the database has not. Where coins are real it is no other secret:
+# whoever learns SECRET_KEY must not be able to approve.
+CUSTODY_APPROVAL_SECRET = env(
+    "CUSTODY_APPROVAL_SECRET", None if PRODUCTION and CUSTODY_XPUBS else SECRET_KEY
+)
 
 # Exchange accounts. Their credentials are sealed by the first provider of keys and opened by any of them.
 EXCHANGES_KEY_PROVIDERS = env_list("WALLET_EXCHANGE_KEY_PROVIDERS", "environment")

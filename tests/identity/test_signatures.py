@@ -88,7 +88,7 @@ def make(text: str, *, timestamp: int, nonce: str = "n" * 16) -> str:
     return f"{SCHEME} Key={parts.prefix}, Timestamp={timestamp}, Nonce={nonce}, Signature={value}"
 
 
-@pytest.mark.parametrize("seconds", [-301, 301, 10**11])
+@pytest.mark.parametrize("seconds", [-330, 330, 10**11])
 def test_a_request_of_another_time_is_not_heard(key, caplog, seconds):
     refuse(caplog, make(key[1], timestamp=int(time.time()) + seconds), "too far away")
 

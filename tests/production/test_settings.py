@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dj_wallet.custody.chain.keys import AccountKey
+from dj_wallet.custody.chain.networks import get_network
 from tests.production.conftest import REQUIRED
 from wallet_service.stack import make_signing_key
 
@@ -34,6 +36,16 @@ def test_a_single_one_is_named(run):
         run,
         "The environment variable DATABASE_URL must be set.",
         **{**REQUIRED, "DATABASE_URL": ""},
+    )
+
+
+def test_where_coins_are_kept_approvals_have_a_secret_of_their_own(run):
+    key = AccountKey.from_seed(bytes(range(64)), get_network("DOGE:main")).public.export()
+    fail(
+        run,
+        "The environment variable CUSTODY_APPROVAL_SECRET must be set.",
+        **REQUIRED,
+        CUSTODY_XPUBS=f"DOGE:main={key}",
     )
 
 

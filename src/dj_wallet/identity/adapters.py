@@ -11,8 +11,9 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
+from dj_wallet.sealing import seal, unseal
+
 from .access import INTERNAL_SCOPES, list_consents
-from .sealing import seal, unseal
 from .step_up import has_second_factor_set_up
 
 
@@ -49,10 +50,10 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Secrets of authenticator apps and recovery codes are sealed in the database."""
 
     def encrypt(self, text: str) -> str:
-        return seal(text)
+        return seal(text, purpose="identity")
 
     def decrypt(self, encrypted_text: str) -> str:
-        return unseal(encrypted_text)
+        return unseal(encrypted_text, purpose="identity")
 
 
 class OIDCAdapter(DefaultOIDCAdapter):  # type: ignore[misc]

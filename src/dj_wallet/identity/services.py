@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from dj_wallet.leases import changing
+from dj_wallet.sealing import seal
 
 from .access import ALL_SCOPES, DEFAULT_KEY_SCOPES
 from .audit import record_event
@@ -18,7 +19,6 @@ from .errors import AddressesInvalid, KeyEnded, ScopesInvalid
 from .kept import name_key
 from .key_text import hash_secret, make_key_text
 from .models import ApiKey, AuditEvent, User
-from .sealing import seal
 
 USE_RECORDED_EVERY: Final = timedelta(minutes=1)
 MAX_ADDRESSES: Final = 50
@@ -52,7 +52,7 @@ def create_api_key(
         expires_at=expires_at,
         scopes=check_scopes(DEFAULT_KEY_SCOPES if scopes is None else scopes),
         allowed_addresses=read_networks(allowed_addresses),
-        signing_secret=seal(text.secret) if is_signing else "",
+        signing_secret=seal(text.secret, purpose="identity") if is_signing else "",
         replaces=replaces,
     )
     with transaction.atomic():

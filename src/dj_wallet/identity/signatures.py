@@ -16,10 +16,11 @@ from typing import Final, NamedTuple
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from dj_wallet.sealing import SealBroken, unseal
+
 from .errors import SignatureInvalid
 from .key_text import parse_key_text
 from .models import ApiKey, UsedNonce
-from .sealing import SealBroken, unseal
 
 SCHEME: Final = "WALLET-HMAC-SHA256"
 # How far the clocks of two services may differ.
@@ -88,7 +89,7 @@ def verify_signature(
     if not _is_near(signature.timestamp, now):
         raise SignatureInvalid("the timestamp is too far away")
     try:
-        secret = unseal(api_key.signing_secret)
+        secret = unseal(api_key.signing_secret, purpose="identity")
     except SealBroken:
         raise SignatureInvalid("the key was sealed with another SECRET_KEY") from None
     text = describe(signature.timestamp, signature.nonce, method, target, body)
