@@ -8,7 +8,7 @@ TEST_ARGS ?=
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock clean
+.PHONY: help run test explore check bench lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -19,6 +19,10 @@ run: $(VENV)/service ## run everything on this machine; Ctrl-C stops it
 test: $(VENV)/dev ## run the tests, on PostgreSQL and the library on SQLite too; TEST_ARGS goes to pytest
 	$(BIN)/python -m pytest $(PARALLEL) $(TEST_ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) --ds=tests.settings_sqlite tests/ledger tests/library tests/holds
+
+explore: $(VENV)/dev ## run the property tests on new random cases
+	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile explore \
+	  $$(grep -rl --include='test_*.py' 'from hypothesis' tests) $(TEST_ARGS)
 
 check: $(VENV)/dev ## format, lint, types, dependency directions, migrations, spelling
 	$(BIN)/ruff format --check .

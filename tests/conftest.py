@@ -14,7 +14,9 @@ from dj_wallet.ledger.models import Account, Posting
 from dj_wallet.models import Transaction, Transfer
 from tests.testapp.models import Person
 
-settings.register_profile("wallets", deadline=None, print_blob=True)
+# The same cases in every run, so that what passes here passes everywhere; `make explore` draws new ones.
+settings.register_profile("wallets", deadline=None, print_blob=True, derandomize=True)
+settings.register_profile("explore", deadline=None, print_blob=True)
 settings.load_profile("wallets")
 
 
