@@ -1,7 +1,7 @@
 """The public wallet API; the same lines run against dj-wallet 0.1.0 and against ours."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 from django.core.management import call_command
@@ -38,13 +38,27 @@ def load_holders() -> list[Holder]:
     return holders
 
 
+def in_atomic(make_step: Callable[[], Step]) -> Callable[[], Step]:
+    """Return what makes the same step inside a transaction of the caller's."""
+
+    def make() -> Step:
+        step = make_step()
+
+        def run() -> int:
+            with transaction.atomic():
+                return step()
+
+        return run
+
+    return make
+
+
 def make_transfer() -> Step:
     holders = load_holders()
 
     def transfer() -> int:
         alice, bob = pick_two(holders)
-        with transaction.atomic():
-            alice.transfer(bob, AMOUNT)
+        alice.transfer(bob, AMOUNT)
         return 1
 
     return transfer
@@ -56,8 +70,7 @@ def make_first_transfer() -> Step:
 
     def first_transfer() -> int:
         alice, bob = (Holder(pk=key) for key in pick_two(keys))
-        with transaction.atomic():
-            alice.transfer(bob, AMOUNT)
+        alice.transfer(bob, AMOUNT)
         return 1
 
     return first_transfer
@@ -67,23 +80,10 @@ def make_deposit() -> Step:
     holders = load_holders()
 
     def deposit() -> int:
-        alice = random.choice(holders)
-        with transaction.atomic():
-            alice.deposit(AMOUNT)
-        return 1
-
-    return deposit
-
-
-def make_deposit_alone() -> Step:
-    """Return a deposit that commits by itself, as in a plain loop."""
-    holders = load_holders()
-
-    def deposit_alone() -> int:
         random.choice(holders).deposit(AMOUNT)
         return 1
 
-    return deposit_alone
+    return deposit
 
 
 def make_pay() -> Step:
@@ -94,8 +94,7 @@ def make_pay() -> Step:
 
     def pay() -> int:
         alice, shop = random.choice(holders), random.choice(shops)
-        with transaction.atomic():
-            alice.pay(shop)
+        alice.pay(shop)
         return 1
 
     return pay
@@ -108,9 +107,7 @@ def make_refund() -> Step:
         transfers = [one.transfer(other, AMOUNT) for one, other in pick_pairs(holders)]
 
     def refund() -> int:
-        transfer = transfers.pop()
-        with transaction.atomic():
-            TransferService.refund(transfer)
+        TransferService.refund(transfers.pop())
         return 1
 
     return refund
@@ -120,11 +117,14 @@ def pick_pairs(holders: list[Holder]) -> Iterator[tuple[Holder, Holder]]:
     return (pick_two(holders) for _ in range(TRANSFER_COUNT))
 
 
+MAKERS = {
+    "transfer": make_transfer,
+    "first transfer": make_first_transfer,
+    "deposit": make_deposit,
+    "pay": make_pay,
+    "refund": make_refund,
+}
 SCENARIOS = {
-    "transfer": Scenario(make_transfer),
-    "first_transfer": Scenario(make_first_transfer),
-    "deposit": Scenario(make_deposit),
-    "deposit_alone": Scenario(make_deposit_alone),
-    "pay": Scenario(make_pay),
-    "refund": Scenario(make_refund),
+    **{name: Scenario(make) for name, make in MAKERS.items()},
+    **{f"{name} in atomic": Scenario(in_atomic(make)) for name, make in MAKERS.items()},
 }

@@ -64,7 +64,7 @@ class Wallet(AbstractWallet):
 
 
 class Transaction(AbstractTransaction):
-    """The default transaction model."""
+    """The default transaction model. Triggers stand in for its foreign key (`ledger/sql/records_stay.sql`)."""
 
     wallet = SwappableKey(
         wallet_settings.WALLET_MODEL,
@@ -72,6 +72,7 @@ class Transaction(AbstractTransaction):
         migrated_to="dj_wallet.account",
         role="TRANSACTION_MODEL",
         related_name="transactions",
+        db_constraint=False,
         db_index=False,
     )
 
@@ -81,7 +82,7 @@ class Transaction(AbstractTransaction):
 
 
 class Transfer(AbstractTransfer):
-    """The default transfer model."""
+    """The default transfer model. Triggers stand in for its foreign keys, as for those of Transaction."""
 
     withdraw = SwappableKey(
         wallet_settings.TRANSACTION_MODEL,
@@ -89,6 +90,7 @@ class Transfer(AbstractTransfer):
         migrated_to="dj_wallet.transaction",
         role="TRANSFER_MODEL",
         related_name="transfer_withdraw",
+        db_constraint=False,
     )
     deposit = SwappableKey(
         wallet_settings.TRANSACTION_MODEL,
@@ -96,6 +98,15 @@ class Transfer(AbstractTransfer):
         migrated_to="dj_wallet.transaction",
         role="TRANSFER_MODEL",
         related_name="transfer_deposit",
+        db_constraint=False,
+    )
+    refund_of = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        editable=False,
+        related_name="refunds",
+        db_constraint=False,
     )
 
     class Meta(AbstractTransfer.Meta):
@@ -134,6 +145,7 @@ class Purchase(models.Model):
         on_delete=models.PROTECT,
         migrated_to="dj_wallet.account",
         related_name="purchases",
+        db_constraint=False,
     )
     uuid = models.UUIDField(default=uuid7, editable=False, unique=True)
     total = MoneyField()

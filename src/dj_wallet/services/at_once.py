@@ -22,7 +22,6 @@ from dj_wallet.ledger.engine import Kind
 from dj_wallet.ledger.ids import uuid7
 from dj_wallet.ledger.money import trim
 from dj_wallet.ledger.records import list_fixed_defaults
-from dj_wallet.ledger.store.postgres import count_decimal_places, write_plainly
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Transaction, Transfer, Wallet
 
@@ -39,19 +38,19 @@ _COMPLETED: Final = ("completed", True)
 
 M = TypeVar("M", bound=models.Model)
 
-_HEAD: Final = "SELECT * FROM dj_wallet_post_recorded(%s, %s, %s::numeric, %s::integer, "
-_OPTIONS: Final = "0, %s::boolean, false, '', '', NULL, NULL, NULL, %s::timestamptz, %s::integer, "
+_HEAD: Final = "SELECT * FROM dj_wallet_move(%s, %s, %s::numeric, "
+_OPTIONS: Final = "%s::boolean, '', '', %s::timestamptz, %s::integer, "
 DEPOSIT: Final = (
-    f"{_HEAD}NULL, %s, 0, %s::bigint, NULL, {_OPTIONS}"
+    f"{_HEAD}NULL, %s, %s::bigint, NULL, {_OPTIONS}"
     "NULL, NULL, %s::uuid, %s::jsonb, NULL, NULL, NULL, NULL)"
 )
 WITHDRAW: Final = (
-    f"{_HEAD}%s::bigint, NULL, 0, NULL, %s, {_OPTIONS}"
+    f"{_HEAD}%s::bigint, NULL, NULL, %s, {_OPTIONS}"
     "%s::uuid, %s::jsonb, NULL, NULL, NULL, NULL, NULL, NULL)"
 )
 TRANSFER: Final = (
-    f"{_HEAD}%s::bigint, NULL, 0, %s::bigint, NULL, {_OPTIONS}"
-    "%s::uuid, %s::jsonb, %s::uuid, %s::jsonb, %s::uuid, %s, 0, 0)"
+    f"{_HEAD}%s::bigint, NULL, %s::bigint, NULL, {_OPTIONS}"
+    "%s::uuid, %s::jsonb, %s::uuid, %s::jsonb, %s::uuid, %s, 0, NULL)"
 )
 
 
@@ -102,13 +101,13 @@ def move_at_once(
     if not isinstance(destination, str):
         deposit = make_transaction("deposit", destination, amount, metas[1])
     asset = (destination if withdraw is None else source).asset_id
-    digits, now = write_plainly(amount), timezone.now()
+    now = timezone.now()
     places = (
         source if withdraw is None else source.pk,
         destination if deposit is None else destination.pk,
     )
     parameters = [
-        *(kind.value, asset, digits, count_decimal_places(digits), *places),
+        *(kind.value, asset, amount, *places),
         *(allow_overdraft, now, get_wallet_type()),
     ]
     for side in (withdraw, deposit):

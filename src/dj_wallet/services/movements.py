@@ -23,7 +23,7 @@ from dj_wallet.ledger.engine import Entry, Kind, Movement, Posted, find_key_malf
 from dj_wallet.ledger.errors import IdempotencyConflict, WalletException, WalletFrozen
 from dj_wallet.ledger.models import BALANCE_COLUMNS, Account, Posting
 from dj_wallet.ledger.money import ZERO, parse_amount, trim
-from dj_wallet.ledger.post import post, run_in_transaction, start_writing
+from dj_wallet.ledger.post import post, run_in_transaction, run_statement, start_writing
 from dj_wallet.ledger.records import build_record, insert_records, post_with_records
 from dj_wallet.models import Transaction, Transfer, Wallet
 from dj_wallet.utils import (
@@ -101,9 +101,7 @@ def move(request: Request, *, sender: type) -> Record:
     is_short = _is_short(request, sender, using)
     if is_short:
         amount = parse_amount(request.amount, request.wallets[0].decimal_places)
-        made = run_undoing(
-            lambda: _move_at_once(request, amount, using), sender=sender, using=using
-        )
+        made = run_statement(lambda: _move_at_once(request, amount, using), using=using)
         if made is not None:
             return made
     entry = _build_entry(request)

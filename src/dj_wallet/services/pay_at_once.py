@@ -7,7 +7,6 @@ from django.db import connections
 from django.utils import timezone
 
 from dj_wallet.ledger.records import is_plain_save_needed
-from dj_wallet.ledger.store.postgres import count_decimal_places, write_plainly
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.utils import get_wallet_service
@@ -16,7 +15,7 @@ from .at_once import is_plain, mark_written, show_balance
 from .movements import get_wallet, is_customised
 
 PAY: Final = (
-    "SELECT * FROM dj_wallet_pay(%s, %s::numeric, %s::integer, %s::bigint, %s::bigint, %s, %s::timestamptz,"
+    "SELECT * FROM dj_wallet_pay(%s, %s::numeric, %s::bigint, %s::bigint, %s, %s::timestamptz,"
     " %s::integer, %s::uuid, %s::jsonb, %s::uuid, %s::jsonb, %s::uuid, %s, %s::uuid, %s::integer, %s,"
     " %s::integer, %s, %s::numeric, %s, %s::jsonb, %s::integer, %s, %s, %s::integer, %s::numeric, %s, %s::boolean)"
 )
@@ -43,9 +42,9 @@ def pay_at_once(
     receiver = None if deposit is None else get_wallet(deposit)
     if not _is_short(payer, receiver, line, sender, using):
         return False
-    now, amount, made = timezone.now(), write_plainly(withdraw.amount), purchase.__dict__
+    now, made = timezone.now(), purchase.__dict__
     parameters = (
-        *(payer.asset_id, amount, count_decimal_places(amount), payer.pk),
+        *(payer.asset_id, withdraw.amount, payer.pk),
         *((None, receiver_code) if receiver is None else (receiver.pk, None)),
         *(now, withdraw.payable_type_id, withdraw.uuid, json.dumps(withdraw.meta)),
         *((None, None) if deposit is None else (deposit.uuid, json.dumps(deposit.meta))),

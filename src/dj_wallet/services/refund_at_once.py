@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from dj_wallet.ledger.errors import AmountInvalid
 from dj_wallet.ledger.money import parse_amount, trim
+from dj_wallet.ledger.post import run_statement
 from dj_wallet.ledger.watch import watchers
 from dj_wallet.models import Transfer
 from dj_wallet.utils import get_wallet_service
@@ -58,9 +59,9 @@ def refund_at_once(
         *(withdraw.uuid, json.dumps(withdraw.meta), deposit.uuid, json.dumps(deposit.meta)),
         refund.uuid,
     )
-    with connections[using].cursor() as cursor:
-        cursor.execute(REFUND_TRANSFER, parameters)
-        entry_id, moved, payer, receiver, *keys = cursor.fetchone()
+    entry_id, moved, payer, receiver, *keys = run_statement(
+        lambda: _execute(parameters, using), using=using
+    )
     if entry_id is None:
         return None
     moved = trim(moved)
@@ -70,3 +71,9 @@ def refund_at_once(
     for record, key in zip((withdraw, deposit, refund), keys, strict=True):
         mark_written(record, key, entry_id, now, using)
     return refund
+
+
+def _execute(parameters: tuple[Any, ...], using: str) -> Any:
+    with connections[using].cursor() as cursor:
+        cursor.execute(REFUND_TRANSFER, parameters)
+        return cursor.fetchone()

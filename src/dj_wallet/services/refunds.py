@@ -101,12 +101,12 @@ def refund_transfer(
 ) -> Transfer:
     """Give back a transfer, or an amount of it; see `TransferService.refund`."""
     using = transfer._state.db or router.db_for_write(type(transfer))
+    if idempotency_key is None:
+        metas = _describe_refund({"original_transfer": str(transfer.uuid)}, reason)
+        if made := refund_at_once(transfer, metas, amount=amount, sender=sender, using=using):
+            return made
 
     def refund() -> Transfer:
-        if idempotency_key is None:
-            metas = _describe_refund({"original_transfer": str(transfer.uuid)}, reason)
-            if made := refund_at_once(transfer, metas, amount=amount, sender=sender, using=using):
-                return made
         start_writing(using)
         payment = lock_transfer(transfer.pk, using)
         if found := _find_refund(payment, amount, None, idempotency_key, using):

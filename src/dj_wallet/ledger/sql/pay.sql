@@ -1,9 +1,9 @@
 -- Pay for one product and write the records of the default models, its purchase and its line, in one round trip.
 --
--- As dj_wallet_post_recorded, which it calls: NULL and nothing written when any rule might refuse the payment. The
+-- As dj_wallet_move, which it calls: NULL and nothing written when any rule might refuse the payment. The
 -- money goes to p_receiver, or to the system account p_receiver_code. There is no fee.
 create or replace function dj_wallet_pay(
-    p_asset text, p_amount numeric, p_scale integer, p_payer bigint, p_receiver bigint, p_receiver_code text,
+    p_asset text, p_amount numeric, p_payer bigint, p_receiver bigint, p_receiver_code text,
     p_now timestamptz, p_wallet_type integer,
     p_withdraw_uuid uuid, p_withdraw_meta jsonb, p_deposit_uuid uuid, p_deposit_meta jsonb,
     p_transfer_uuid uuid, p_transfer_status text,
@@ -18,11 +18,11 @@ language plpgsql as $$
 declare
     v_made record;
 begin
-    v_made := dj_wallet_post_recorded(
-        'PURCHASE', p_asset, p_amount, p_scale, p_payer, null, 0, p_receiver, p_receiver_code, 0, false, false,
-        'purchase', p_purchase_uuid::text, null, null, null, p_now, p_wallet_type,
+    v_made := dj_wallet_move(
+        'PURCHASE', p_asset, p_amount, p_payer, null, p_receiver, p_receiver_code, false,
+        'purchase', p_purchase_uuid::text, p_now, p_wallet_type,
         p_withdraw_uuid, p_withdraw_meta, p_deposit_uuid, p_deposit_meta,
-        p_transfer_uuid, p_transfer_status, p_discount, 0);
+        p_transfer_uuid, p_transfer_status, p_discount, null);
     if v_made.o_entry_id is null then return; end if;
     o_entry_id := v_made.o_entry_id;
     o_source_after := v_made.o_source_after;
