@@ -16,7 +16,7 @@ from dj_wallet.holders import forget_wallets, with_wallets
 from dj_wallet.ledger.engine import Entry, Kind, Movement
 from dj_wallet.ledger.errors import MovementInvalid, PriceChanged, TransactionAlreadyProcessed
 from dj_wallet.ledger.money import ZERO
-from dj_wallet.ledger.post import start_writing
+from dj_wallet.ledger.post import run_statement, start_writing
 from dj_wallet.ledger.records import build_record, insert_in_order
 from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.pricing import Line, Quote, price_line
@@ -41,6 +41,8 @@ from .refunds import FEES, SALES, lock_payments, refund_line
 MAX_NAME_LENGTH: Final = 255
 # What a product may refuse a payment by.
 RULES: Final = ("take_stock", "can_buy")
+# What a product may make depend on what was bought before: asked for while the wallets are locked.
+ASKED_LOCKED: Final = (*RULES, "get_discount_product", "get_fee_product")
 
 
 class Order(NamedTuple):
@@ -79,8 +81,9 @@ class Written(NamedTuple):
 class PurchaseService:
     """Sells products to holders. Every method is atomic and joins the caller's transaction.
 
-    A product is any object with `get_amount_product`; see `ProductMixin` for what else it may say. What it says is
-    asked for inside the transaction, while the buyer's wallet and those of the receivers are locked.
+    A product is any object with `get_amount_product`; see `ProductMixin` for what else it may say. Its stock, rules,
+    discounts and fees are asked for inside the transaction, while the buyer's wallet and those of the receivers are
+    locked; the price of a product without any of these may be asked for before.
     """
 
     @classmethod
@@ -256,16 +259,15 @@ def _find_only_record(purchase: Purchase) -> Any:
 
 def _buy(order: Order, *, sender: type) -> Purchase:
     using = find_alias_of(order.wallet)
+    if purchase := _buy_at_once(order, sender, using):
+        return purchase
 
     def buy() -> Purchase:
         receivers = _lock_sides(order, using)
         if found := _find_replayed(order, using):
             return found
         _take_stock(order)
-        prices = price_order(order)
-        if order.quote is not None and order.quote != prices:
-            raise PriceChanged(f"It costs {prices.total} now, not {order.quote.total}.")
-        return _write(order, prices, receivers, sender, using)
+        return _write(order, price_agreed(order), receivers, sender, using)
 
     # A product that takes stock writes before the money moves, and so does a transfer service of the user's for the
     # items before: a refusal has to undo that too.
@@ -275,11 +277,46 @@ def _buy(order: Order, *, sender: type) -> Purchase:
     return run_undoing(buy, sender=sender, using=using, always=writes)
 
 
+def _buy_at_once(order: Order, sender: type, using: str) -> Purchase | None:
+    """Buy a product that has a price and nothing else to say, in one statement; None, with nothing written, if it takes more.
+
+    :raises PriceChanged: it no longer costs what the quote says
+    """
+    item = order.cart.items[0]
+    if (
+        len(order.cart.items) > 1
+        or order.is_free
+        or order.idempotency_key is not None
+        or is_customised(get_transfer_service(), "transfer")
+        or is_overridden(item.product, *ASKED_LOCKED)
+    ):
+        return None
+    prices = price_agreed(order)
+    written = plan_purchase(order, prices, _find_receivers(order))
+    if written.entry is None:
+        return None
+    if not run_statement(lambda: _pay_at_once(written, sender, using), using=using):
+        return None
+    written.purchase.bought = written.lines
+    return written.purchase
+
+
 def _take_stock(order: Order) -> None:
     for item in order.cart.items:
         take = getattr(item.product, "take_stock", None) or getattr(item.product, "can_buy", None)
         if take is not None and not take(order.customer, item.quantity):
             raise ProductNotAvailable("Product is not available.")
+
+
+def price_agreed(order: Order) -> Quote:
+    """Return what it costs, which is what the customer agreed to if they were told.
+
+    :raises PriceChanged: it no longer costs what the quote says
+    """
+    prices = price_order(order)
+    if order.quote is not None and order.quote != prices:
+        raise PriceChanged(f"It costs {prices.total} now, not {order.quote.total}.")
+    return prices
 
 
 def price_order(order: Order) -> Quote:
