@@ -12,7 +12,8 @@ from dj_wallet.exceptions import LedgerReadOnly
 from dj_wallet.ledger.accounts import ensure_asset, system_account
 from dj_wallet.ledger.models import Account, Asset, EntryMeta, Posting
 from dj_wallet.ledger.post import post_one
-from dj_wallet.models import Transaction, Wallet
+from dj_wallet.models import Transaction, Transfer, Wallet
+from dj_wallet.services import TransferService
 from tests.ledger.worlds import BANK, Role, make_wallet, transfer_entry
 from tests.testapp.models import Person
 
@@ -288,3 +289,48 @@ class FirstTest(TestCase):
         assert Posting.objects.count() == 1
 
     test_two = test_one
+
+
+# Records carry no foreign keys that a posting makes needless (ADR 0048); what it does not prove is still refused.
+
+
+@pytest.mark.postgres
+def test_a_pending_record_of_a_wallet_that_is_not_there_is_refused(alice):
+    pending = alice.deposit(1, confirmed=False)
+    with pytest.raises(IntegrityError, match="does not exist"):
+        execute(
+            "INSERT INTO dj_wallet_transaction (payable_type_id, payable_id, wallet_id, uuid, type, amount, confirmed,"
+            " status, counterpart, allow_overdraft, refunded_amount, created_at, updated_at)"
+            " SELECT payable_type_id, payable_id, 0, gen_random_uuid(), type, amount, confirmed, status, counterpart,"
+            " allow_overdraft, refunded_amount, created_at, updated_at FROM dj_wallet_transaction WHERE id = %s",
+            pending.pk,
+        )
+    assert Transaction.objects.count() == 1
+
+
+@pytest.mark.postgres
+def test_an_account_with_a_pending_record_stays(alice):
+    wallet = alice.deposit(1, confirmed=False).wallet
+    execute("DELETE FROM dj_wallet_wallet WHERE id = %s", wallet.pk)
+    with pytest.raises(IntegrityError, match="has records"):
+        execute("DELETE FROM dj_wallet_account WHERE id = %s", wallet.pk)
+    assert Account.objects.filter(pk=wallet.pk).exists()
+
+
+@pytest.mark.postgres
+def test_a_record_that_is_part_of_a_transfer_stays(alice, bob):
+    alice.deposit(1)
+    transfer = alice.transfer(bob, 1)
+    with pytest.raises(IntegrityError, match="part of a transfer"):
+        execute("DELETE FROM dj_wallet_transaction WHERE id = %s", transfer.deposit_id)
+    assert Transaction.objects.filter(pk=transfer.deposit_id).exists()
+
+
+@pytest.mark.postgres
+def test_a_transfer_that_was_given_back_stays(alice, bob):
+    alice.deposit(1)
+    transfer = alice.transfer(bob, 1)
+    TransferService.refund(transfer)
+    with pytest.raises(IntegrityError, match="given back"):
+        execute("DELETE FROM dj_wallet_transfer WHERE id = %s", transfer.pk)
+    assert Transfer.objects.filter(pk=transfer.pk).exists()

@@ -236,24 +236,52 @@ def test_a_cart_of_fifty_items_takes_fifteen_statements_at_most():
 @pytest.mark.postgres
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("verb", "statements"), [("deposit", 1), ("transfer", 1), ("refund", 1), ("pay", 2)]
+    ("verb", "statements"),
+    # A product that has more to say than its price is asked after a lock.
+    [("deposit", 1), ("transfer", 1), ("refund", 1), ("pay", 1), ("pay shop", 2)],
 )
 def test_statements_of_a_verb_inside_a_transaction(
     alice, bob, django_assert_num_queries, verb, statements
 ):
+    calls = make_calls(alice, bob)
+    with django_assert_num_queries(statements):
+        calls[verb]()
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_verb_outside_a_transaction_is_one_statement_that_commits_by_itself(
+    django_assert_num_queries,
+):
+    alice, bob = (Person.objects.create(name=name) for name in ("alice", "bob"))
+    calls = make_calls(alice, bob)
+    for verb in ("deposit", "transfer", "refund", "pay"):
+        with django_assert_num_queries(1):  # BEGIN and COMMIT would count
+            calls[verb]()
+    assert bob.balance == 1
+    assert alice.balance == 100 + 1 - 1 - 1 - 1
+
+
+def make_calls(alice, bob):
+    """Return calls of holders and products that have looked at their wallets once."""
     shop = Shop.objects.create(price=1)
-    alice.deposit(100)
+    alice.deposit(101)
     transfer = alice.transfer(bob, 1)
     alice.pay(shop)
-    calls = {
+    return {
         "deposit": lambda: alice.deposit(1),
         "transfer": lambda: alice.transfer(bob, 1),
         "refund": lambda: TransferService.refund(transfer),
-        # the lock, then the money with all records
-        "pay": lambda: alice.pay(shop),
+        "pay": lambda: alice.pay(Ticket(), receiver=shop),
+        "pay shop": lambda: alice.pay(shop),
     }
-    with django_assert_num_queries(statements):
-        calls[verb]()
+
+
+class Ticket:
+    """A product that has a price and nothing else to say."""
+
+    def get_amount_product(self, customer):
+        return 1
 
 
 # Fees and discounts

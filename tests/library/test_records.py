@@ -1,5 +1,7 @@
 """What a movement writes beside its posting, on the fast path and on the way that works for any model."""
 
+import pickle
+
 import pytest
 from django.db import transaction
 from django.db.models.signals import post_save
@@ -122,3 +124,29 @@ def assert_stored(records):
         stored = type(record).objects.get(pk=record.pk)
         for field in record._meta.concrete_fields:
             assert getattr(record, field.attname) == getattr(stored, field.attname), field
+
+
+def test_the_sides_of_a_transfer_are_those_in_the_database(alice, bob):
+    """They are made when somebody looks at them."""
+    alice.deposit(10)
+    transfer = alice.transfer(bob, "2.25", meta={"order": 7})
+    refund = TransferService.refund(transfer)
+    for made in (transfer, refund):
+        for side in (made.withdraw, made.deposit):
+            stored = Transaction.objects.get(pk=side.pk)
+            names = [field.attname for field in Transaction._meta.concrete_fields]
+            # What the refund counts on the withdrawal is newer than the object.
+            names.remove("refunded_amount")
+            assert [getattr(side, name) for name in names] == [
+                getattr(stored, name) for name in names
+            ]
+            assert side.wallet.holder == stored.wallet.holder
+        assert made.withdraw is made.withdraw
+
+
+def test_a_transfer_can_be_pickled_before_anybody_looked_at_its_sides(alice, bob):
+    alice.deposit(10)
+    transfer = alice.transfer(bob, 2)
+    again = pickle.loads(pickle.dumps(transfer))
+    assert again.withdraw == transfer.withdraw
+    assert again.deposit.amount == 2

@@ -5,9 +5,11 @@ written, when any rule might refuse the movement: the careful way then finds out
 """
 
 import json
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
+from uuid import UUID
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections, models
@@ -93,48 +95,72 @@ def move_at_once(
 
     :param metas: what the withdrawal and the deposit say
     """
-    withdraw: Transaction | None = None
-    deposit: Transaction | None = None
-    transfer: Transfer | None = None
-    if not isinstance(source, str):
-        withdraw = make_transaction("withdraw", source, amount, metas[0])
-    if not isinstance(destination, str):
-        deposit = make_transaction("deposit", destination, amount, metas[1])
-    asset = (destination if withdraw is None else source).asset_id
-    now = timezone.now()
-    places = (
-        source if withdraw is None else source.pk,
-        destination if deposit is None else destination.pk,
-    )
-    parameters = [
-        *(kind.value, asset, amount, *places),
-        *(allow_overdraft, now, get_wallet_type()),
-    ]
-    for side in (withdraw, deposit):
-        if side is not None:
-            parameters += (side.uuid, json.dumps(side.meta))
-    if withdraw is None:
-        statement = DEPOSIT
-    elif deposit is None:
-        statement = WITHDRAW
+    if isinstance(source, str):
+        places, type_, wallet, meta = (source, destination.pk), "deposit", destination, metas[1]
+    elif isinstance(destination, str):
+        places, type_, wallet, meta = (source.pk, destination), "withdraw", source, metas[0]
     else:
-        statement = TRANSFER
-        transfer = make_transfer(withdraw, deposit, transfer_status)
-        parameters += (transfer.uuid, transfer_status)
-    changed = [side.pk for side in (source, destination) if not isinstance(side, str)]
+        return _transfer(
+            kind, source, destination, amount, metas, transfer_status, allow_overdraft, using
+        )
+    now, uuid = timezone.now(), uuid7()
+    found = _execute(
+        DEPOSIT if wallet is destination else WITHDRAW,
+        (
+            *(kind.value, wallet.asset_id, amount, *places, allow_overdraft),
+            *(now, get_wallet_type(), uuid, json.dumps(meta)),
+        ),
+        [wallet.pk],
+        using,
+    )
+    if found is None:
+        return None
+    entry_id, *balances, withdraw_id, deposit_id, _ = found
+    show_balance(wallet, balances[wallet is destination])
+    return Written(entry_id, now, using).show_transaction(
+        withdraw_id or deposit_id, uuid, type_, wallet.pk, amount, meta, wallet
+    )
+
+
+def _transfer(
+    kind: Kind,
+    source: Wallet,
+    destination: Wallet,
+    amount: Decimal,
+    metas: tuple[dict[str, Any], dict[str, Any]],
+    status: str,
+    allow_overdraft: bool,
+    using: str,
+) -> Transfer | None:
+    wallets = source.pk, destination.pk
+    now, uuids = timezone.now(), (uuid7(), uuid7(), uuid7())
+    found = _execute(
+        TRANSFER,
+        (
+            *(kind.value, source.asset_id, amount, *wallets, allow_overdraft),
+            *(now, get_wallet_type()),
+            *(uuids[0], json.dumps(metas[0]), uuids[1], json.dumps(metas[1]), uuids[2], status),
+        ),
+        wallets,
+        using,
+    )
+    if found is None:
+        return None
+    entry_id, source_after, destination_after, *keys = found
+    show_balance(source, source_after)
+    show_balance(destination, destination_after)
+    return Written(entry_id, now, using).show_transfer(
+        keys, uuids, wallets, amount, metas, status, (source, destination)
+    )
+
+
+def _execute(
+    statement: str, parameters: Sequence[Any], changed: Sequence[int], using: str
+) -> Sequence[Any] | None:
     with moving(changed, using), connections[using].cursor() as cursor:
         cursor.execute(statement, parameters)
-        entry_id, source_after, destination_after, *keys = cursor.fetchone()
-    if entry_id is None:
-        return None
-    for record, key in zip((withdraw, deposit, transfer), keys, strict=True):
-        if record is not None:
-            mark_written(record, key, entry_id, now, using)
-    if withdraw is not None:
-        show_balance(source, source_after)
-    if deposit is not None:
-        show_balance(destination, destination_after)
-    return transfer or withdraw or deposit
+        row: Sequence[Any] = cursor.fetchone()
+    return None if row[0] is None else row
 
 
 def show_balance(wallet: Wallet, balance: Decimal) -> None:
@@ -149,54 +175,94 @@ def get_wallet_type() -> int:
     return key
 
 
-def make_transaction(
-    type_: str, wallet: Wallet | None, amount: Decimal | None, meta: dict[str, Any]
-) -> Transaction:
-    """Return an unsaved record, without a wallet if only the database knows which it is."""
-    pk = None if wallet is None else wallet.pk
-    values = {
-        **list_fixed_defaults(Transaction),
-        "payable_type_id": get_wallet_type(),
-        "payable_id": pk,
-        "wallet_id": pk,
-        "uuid": uuid7(),
-        "type": type_,
-        "amount": amount,
-        "meta": meta,
-    }
-    record = _make(Transaction, values, {} if wallet is None else {"wallet": wallet})
-    record._known_status = _COMPLETED
-    return record
+class Written(NamedTuple):
+    """What the records of one entry have in common; makes the objects of what the database has written."""
+
+    entry_id: int
+    now: datetime
+    using: str
+
+    def show_transaction(
+        self,
+        key: int,
+        uuid: UUID,
+        type_: str,
+        wallet_id: int,
+        amount: Decimal,
+        meta: dict[str, Any],
+        wallet: Wallet | None = None,
+    ) -> Transaction:
+        """Return a record of the wallet's, whose object is not always at hand."""
+        values = {
+            "payable_type_id": get_wallet_type(),
+            "payable_id": wallet_id,
+            "wallet_id": wallet_id,
+            "uuid": uuid,
+            "type": type_,
+            "amount": amount,
+            "meta": meta,
+        }
+        record = self._show(Transaction, key, values, {} if wallet is None else {"wallet": wallet})
+        record._known_status = _COMPLETED
+        return record
+
+    def show_transfer(
+        self,
+        keys: Sequence[int],
+        uuids: Sequence[UUID],
+        wallet_ids: tuple[int, int],
+        amount: Decimal,
+        metas: Sequence[dict[str, Any]],
+        status: str,
+        wallets: tuple[Wallet | None, Wallet | None] = (None, None),
+        **values: Any,
+    ) -> Transfer:
+        """Return a transfer whose withdrawal and deposit are made when somebody looks at them.
+
+        :param keys: those of the withdrawal, the deposit and the transfer, as are `uuids`
+        """
+
+        def show_sides() -> dict[str, Any]:
+            return {
+                type_: self.show_transaction(
+                    keys[at], uuids[at], type_, wallet_ids[at], amount, metas[at], wallets[at]
+                )
+                for at, type_ in enumerate(("withdraw", "deposit"))
+            }
+
+        wallet_type = get_wallet_type()
+        values |= {
+            "from_type_id": wallet_type,
+            "from_id": wallet_ids[0],
+            "to_type_id": wallet_type,
+            "to_id": wallet_ids[1],
+            "uuid": uuids[2],
+            "status": status,
+            "withdraw_id": keys[0],
+            "deposit_id": keys[1],
+        }
+        return self._show(Transfer, keys[2], values, Sides(show_sides))
+
+    def _show(self, model: type[M], key: int, values: dict[str, Any], related: dict[str, Any]) -> M:
+        record = model.__new__(model)
+        attributes = record.__dict__
+        attributes.update(list_fixed_defaults(model))
+        attributes.update(values)
+        attributes.update(id=key, entry_id=self.entry_id, created_at=self.now, updated_at=self.now)
+        state = record._state = ModelState()
+        state.adding, state.db, state.fields_cache = False, self.using, related
+        return record
 
 
-def make_transfer(withdraw: Transaction, deposit: Transaction, status: str) -> Transfer:
-    """Return an unsaved record of a movement from the wallet of one transaction to that of the other."""
-    values = {
-        **list_fixed_defaults(Transfer),
-        "from_type_id": withdraw.payable_type_id,
-        "from_id": withdraw.__dict__["payable_id"],
-        "to_type_id": deposit.payable_type_id,
-        "to_id": deposit.__dict__["payable_id"],
-        "uuid": uuid7(),
-        "status": status,
-    }
-    return _make(Transfer, values, {"withdraw": withdraw, "deposit": deposit})
+class Sides(dict[str, Any]):
+    """The related records of a transfer, which Django finds here; most callers never look at them."""
 
+    def __init__(self, show: Callable[[], dict[str, Any]]) -> None:
+        super().__init__()
+        self._show = show
 
-def _make(model: type[M], values: dict[str, Any], related: dict[str, Any]) -> M:
-    record = model.__new__(model)
-    record.__dict__.update(values)
-    state = record._state = ModelState()
-    state.fields_cache = related
-    return record
-
-
-def mark_written(record: Any, key: int, entry_id: int, now: datetime, using: str) -> None:
-    """Let the record be what the database has."""
-    values = record.__dict__
-    values.update(id=key, entry_id=entry_id, created_at=now, updated_at=now)
-    state = record._state
-    state.adding, state.db = False, using
-    if type(record) is Transfer:
-        related = state.fields_cache
-        values.update(withdraw_id=related["withdraw"].pk, deposit_id=related["deposit"].pk)
+    def __missing__(self, name: str) -> Any:
+        if name not in ("withdraw", "deposit"):
+            raise KeyError(name)
+        self.update(self._show())
+        return self[name]

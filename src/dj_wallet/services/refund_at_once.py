@@ -8,13 +8,14 @@ from django.db import connections
 from django.utils import timezone
 
 from dj_wallet.ledger.errors import AmountInvalid
+from dj_wallet.ledger.ids import uuid7
 from dj_wallet.ledger.money import parse_amount, trim
 from dj_wallet.ledger.post import run_statement
 from dj_wallet.ledger.watch import watchers
 from dj_wallet.models import Transfer
 from dj_wallet.utils import get_wallet_service
 
-from .at_once import is_plain, make_transaction, make_transfer, mark_written
+from .at_once import Written, get_wallet_type, is_plain
 from .movements import is_customised
 
 REFUND_TRANSFER: Final = (
@@ -49,28 +50,26 @@ def refund_at_once(
         given = None if amount is None else parse_amount(amount)
     except AmountInvalid:
         return None
-    now = timezone.now()
-    withdraw = make_transaction("withdraw", None, None, metas["withdraw"])
-    deposit = make_transaction("deposit", None, None, metas["deposit"])
-    refund = make_transfer(withdraw, deposit, Transfer.STATUS_REFUND)
-    refund.refund_of_id = transfer.pk
+    now, uuids = timezone.now(), (uuid7(), uuid7(), uuid7())
+    both = metas["withdraw"], metas["deposit"]
     parameters = (
-        *(transfer.pk, transfer.uuid, given, now, withdraw.payable_type_id),
-        *(withdraw.uuid, json.dumps(withdraw.meta), deposit.uuid, json.dumps(deposit.meta)),
-        refund.uuid,
+        *(transfer.pk, transfer.uuid, given, now, get_wallet_type()),
+        *(uuids[0], json.dumps(both[0]), uuids[1], json.dumps(both[1]), uuids[2]),
     )
     entry_id, moved, payer, receiver, *keys = run_statement(
         lambda: _execute(parameters, using), using=using
     )
     if entry_id is None:
         return None
-    moved = trim(moved)
-    withdraw.__dict__.update(wallet_id=receiver, payable_id=receiver, amount=moved)
-    deposit.__dict__.update(wallet_id=payer, payable_id=payer, amount=moved)
-    refund.__dict__.update(from_id=receiver, to_id=payer)
-    for record, key in zip((withdraw, deposit, refund), keys, strict=True):
-        mark_written(record, key, entry_id, now, using)
-    return refund
+    return Written(entry_id, now, using).show_transfer(
+        keys,
+        uuids,
+        (receiver, payer),
+        trim(moved),
+        both,
+        Transfer.STATUS_REFUND,
+        refund_of_id=transfer.pk,
+    )
 
 
 def _execute(parameters: tuple[Any, ...], using: str) -> Any:
