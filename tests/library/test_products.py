@@ -255,11 +255,11 @@ def test_a_verb_outside_a_transaction_is_one_statement_that_commits_by_itself(
 ):
     alice, bob = (Person.objects.create(name=name) for name in ("alice", "bob"))
     calls = make_calls(alice, bob)
-    for verb in ("deposit", "transfer", "refund", "pay"):
+    for verb in ("deposit", "transfer", "refund", "pay", "deposit with a key"):
         with django_assert_num_queries(1):  # BEGIN and COMMIT would count
             calls[verb]()
     assert bob.balance == 1
-    assert alice.balance == 99
+    assert alice.balance == 100
 
 
 def make_calls(alice, bob):
@@ -274,6 +274,7 @@ def make_calls(alice, bob):
         "refund": lambda: TransferService.refund(transfer),
         "pay": lambda: alice.pay(Ticket(), receiver=shop),
         "pay shop": lambda: alice.pay(shop),
+        "deposit with a key": lambda: alice.deposit(1, idempotency_key="salary"),
     }
 
 

@@ -89,6 +89,10 @@ class Moved(NamedTuple):
     def record(self) -> Record:
         return self.transfer or self.transactions[0]
 
+    @property
+    def records(self) -> list[Record]:
+        return [*self.transactions, self.transfer] if self.transfer else [*self.transactions]
+
 
 def move(request: Request, *, sender: type) -> Record:
     """Move the money of one request and return its record: a Transfer between wallets, else a Transaction.
@@ -108,9 +112,17 @@ def move(request: Request, *, sender: type) -> Record:
     if isinstance(entry, WalletException):
         raise entry
     send_pre_signals(request, entry.movements[0].amount, sender)
+    is_tried = is_short or not _has_listeners(sender)
+    if not is_short and is_tried:
+        moved = _build_records(request, entry)
+        posted = run_statement(
+            lambda: post_recorded(entry, moved.records, using=using), using=using
+        )
+        if posted is not None:
+            return _finish(moved, posted, sender, using)
     try:
         return run_undoing(
-            lambda: _move_one(request, entry, sender, using, is_tried=is_short),
+            lambda: _move_in_transaction(request, entry, sender, using, is_tried=is_tried),
             sender=sender,
             using=using,
         )
@@ -167,17 +179,16 @@ def run_with_keys(work: Callable[[], R], *, using: str, is_keyed: bool = True) -
         return run_in_transaction(work, using=using)
 
 
-def _move_one(
+def _move_in_transaction(
     request: Request, entry: Entry, sender: type, using: str, *, is_tried: bool
 ) -> Record:
     moved = _build_records(request, entry)
-    records = [*moved.transactions, moved.transfer] if moved.transfer else moved.transactions
 
     def post_carefully() -> Posted:
         refuse_pending_keys([entry], using)
-        return post_with_records(entry, records, using=using)
+        return post_with_records(entry, moved.records, using=using)
 
-    posted = None if is_tried else post_recorded(entry, records, using=using)
+    posted = None if is_tried else post_recorded(entry, moved.records, using=using)
     if posted is None:
         is_keyed = entry.idempotency_key is not None
         posted = run_with_keys(post_carefully, using=using, is_keyed=is_keyed)
@@ -186,8 +197,12 @@ def _move_one(
         if isinstance(found, WalletException):
             raise found
         return found
-    for wallet in request.wallets:
-        update_balances(wallet, entry, posted)
+    return _finish(moved, posted, sender, using)
+
+
+def _finish(moved: Moved, posted: Posted, sender: type, using: str) -> Record:
+    for wallet in moved.request.wallets:
+        update_balances(wallet, moved.entry, posted)
     if is_anybody_told(sender):
         _announce(moved, sender, using)
     return moved.record
