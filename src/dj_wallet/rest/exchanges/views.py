@@ -6,7 +6,6 @@ from uuid import UUID
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpResponse
 from django.urls import reverse
-from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
@@ -33,15 +32,17 @@ from dj_wallet.rest.views import ApiView, created
 
 from . import schemas
 from .bodies import (
+    ADDRESS_FIELDS,
     show_account,
     show_activity,
     show_address,
+    show_addresses,
     show_connection,
     show_exchange,
     show_exchange_info,
     show_sync,
 )
-from .filters import AccountFilter, AddressFilter, SyncFilter
+from .filters import AccountFilter, AddressFilter, FilterIfAsked, SyncFilter
 from .pagination import NewestByUUID
 
 M = TypeVar("M", bound=Model)
@@ -76,6 +77,11 @@ class AddressesBase(ExchangeView):
         """:raises Http404: the caller has no such address"""
         return find(queries.list_addresses(self.user).select_related("exchange_account"), uuid)
 
+    def answer_page(self, rows: QuerySet[DepositAddress]) -> Response:
+        """Return the page of the addresses that the request asks for."""
+        page = self.paginate_queryset(rows.values_list(*ADDRESS_FIELDS, named=True))
+        return self.get_paginated_response(show_addresses(page or []))
+
 
 def find(rows: QuerySet[M], uuid: UUID) -> M:
     """Return the row.
@@ -98,7 +104,7 @@ def read_credentials(body: dict[str, Any]) -> Credentials:
 class ExchangeAccountsView(ExchangeView):
     """The caller's exchange accounts."""
 
-    filter_backends: list[type[BaseFilterBackend]] = [DjangoFilterBackend]
+    filter_backends: list[type[BaseFilterBackend]] = [FilterIfAsked]
     filterset_class = AccountFilter
     queryset = ExchangeAccount.objects.all()
 
@@ -232,7 +238,7 @@ class ExchangeInfoView(ExchangeView):
 class AddressesView(AddressesBase):
     """The caller's deposit addresses."""
 
-    filter_backends: list[type[BaseFilterBackend]] = [DjangoFilterBackend]
+    filter_backends: list[type[BaseFilterBackend]] = [FilterIfAsked]
     filterset_class = AddressFilter
     queryset = DepositAddress.objects.all()
 
@@ -278,9 +284,7 @@ class AddressesView(AddressesBase):
         tags=["deposit addresses"],
     )
     def get(self, request: Request) -> Response:
-        rows = self.filter_queryset(queries.list_addresses(self.user))
-        page = self.paginate_queryset(rows) or []
-        return self.get_paginated_response([show_address(address) for address in page])
+        return self.answer_page(self.filter_queryset(queries.list_addresses(self.user)))
 
 
 class AddressesByCurrencyView(AddressesBase):
@@ -295,9 +299,8 @@ class AddressesByCurrencyView(AddressesBase):
         tags=["deposit addresses"],
     )
     def get(self, request: Request, currency: str) -> Response:
-        rows = queries.list_addresses(self.user).filter(currency=currency.upper()[:50])
-        page = self.paginate_queryset(rows) or []
-        return self.get_paginated_response([show_address(address) for address in page])
+        rows = queries.list_addresses(self.user)
+        return self.answer_page(rows.filter(currency=currency.upper()[:50]))
 
 
 class AddressView(AddressesBase):
@@ -463,7 +466,7 @@ def queued(logs: list[AddressSyncLog], skipped: list[ExchangeAccount]) -> Respon
 class SyncsView(AddressesBase):
     """The caller's synchronizations."""
 
-    filter_backends: list[type[BaseFilterBackend]] = [DjangoFilterBackend]
+    filter_backends: list[type[BaseFilterBackend]] = [FilterIfAsked]
     filterset_class = SyncFilter
     queryset = AddressSyncLog.objects.all()
 
