@@ -73,7 +73,7 @@ def show_connection(connection: Connection) -> dict[str, Any]:
 ADDRESS_FIELDS: Final = (
     "id", "exchange_account_id", "exchange_id", "currency", "address", "tag", "tag_required", "network",
     "network_exchange_id", "network_label", "network_source", "address_type", "state", "label", "description",
-    "is_active", "last_verified_at", "expires_at", "warnings", "seal", "user_metadata", "created_at", "updated_at",
+    "is_active", "last_verified_at", "expires_at", "warnings", "seal", "exchange_metadata", "user_metadata", "created_at", "updated_at",
 )  # fmt: skip
 
 
@@ -113,6 +113,7 @@ def _show_address(address: DepositAddress, stale_before: datetime) -> dict[str, 
         "expires_at": show_moment(address.expires_at),
         "warnings": address.warnings,
         "payment_uri": make_payment_uri(address) if is_whole else None,
+        "exchange_metadata": address.exchange_metadata,
         "user_metadata": address.user_metadata,
         "created_at": show_time(address.created_at),
         "updated_at": show_time(address.updated_at),

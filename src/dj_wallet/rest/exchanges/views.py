@@ -26,6 +26,7 @@ from dj_wallet.exchanges.payment import make_qr_code
 from dj_wallet.exchanges.services import accounts, addresses, listings, syncs
 from dj_wallet.exchanges.services.supported import get_supported
 from dj_wallet.exchanges.venues.contract import Credentials
+from dj_wallet.exchanges.venues.errors import VenueTimeout
 from dj_wallet.rest.headers import get_idempotency_key
 from dj_wallet.rest.schema import REPLAYED, WITH_BODY, errors, idempotency_key
 from dj_wallet.rest.views import ApiView, created
@@ -246,12 +247,14 @@ class AddressesView(AddressesBase):
         operation_id="fetch_deposit_address",
         summary="Fetch or create a deposit address",
         description="Asks the exchange. The network must be named where there are several. `create_new` has the exchange make "
-        "another address and needs an Idempotency-Key: exchanges make few, and a new one may retire an old one.",
+        "another address and needs an Idempotency-Key: exchanges make few, and a new one may retire an old one. An exchange that "
+        "does not answer in time is asked by a worker: 202 with a synchronization to poll, then ask again.",
         request=schemas.AddressInput,
         parameters=[idempotency_key(required=False), REPLAYED],
         responses={
             200: schemas.ExchangeAddressBody,
             201: schemas.ExchangeAddressBody,
+            202: schemas.SyncsBody,
             **errors(*WITH_BODY, *ASKS),
         },
         tags=["deposit addresses"],
@@ -261,7 +264,10 @@ class AddressesView(AddressesBase):
         account = self.get_account(body.pop("exchange_account_id"))
         if body.pop("create_new", False):
             return self._create(request, account, body)
-        address, is_new = addresses.fetch_address(account, origin=self.origin, **body)
+        try:
+            address, is_new = addresses.fetch_address(account, origin=self.origin, **body)
+        except VenueTimeout as error:
+            return answer_later(account, body["currency"], error)
         if is_new:
             return created(show_address(address), replayed=False, location=locate(address))
         return Response(show_address(address))
@@ -349,13 +355,18 @@ class RefreshAddressView(AddressesBase):
     @extend_schema(
         operation_id="refresh_deposit_address",
         summary="Refresh an address from the exchange",
-        description="Answers with the address that is current now; if that is another one, the old one stays in the list.",
+        description="Answers with the address that is current now; if that is another one, the old one stays in the list. "
+        "An exchange that does not answer in time is asked by a worker: 202 with a synchronization to poll.",
         request=None,
-        responses={200: schemas.ExchangeAddressBody, **errors(*ASKS)},
+        responses={200: schemas.ExchangeAddressBody, 202: schemas.SyncsBody, **errors(*ASKS)},
         tags=["deposit addresses"],
     )
     def put(self, request: Request, uuid: UUID) -> Response:
-        address = addresses.refresh_address(self.get_address(uuid), origin=self.origin)
+        kept = self.get_address(uuid)
+        try:
+            address = addresses.refresh_address(kept, origin=self.origin)
+        except VenueTimeout as error:
+            return answer_later(kept.exchange_account, kept.currency, error)
         return Response(show_address(address))
 
 
@@ -450,6 +461,14 @@ class SyncView(AddressesBase):
         if uuid is not None:
             return [self.get_account(uuid)]
         return list(queries.list_accounts(self.user).filter(is_active=True))
+
+
+def answer_later(account: ExchangeAccount, currency: str, error: VenueTimeout) -> Response:
+    """Return 202 with the synchronization that fetches what the exchange did not answer in time.
+
+    :raises VenueTimeout: none can
+    """
+    return queued([syncs.fetch_later(account, currency, error)], [])
 
 
 def queued(logs: list[AddressSyncLog], skipped: list[ExchangeAccount]) -> Response:
