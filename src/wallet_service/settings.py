@@ -378,6 +378,8 @@ EXCHANGES_SYNC_EVERY_SECONDS = env_int("WALLET_EXCHANGE_SYNC_EVERY_SECONDS", 21_
 EXCHANGES_SYNC_BUDGET_SECONDS = env_int("WALLET_EXCHANGE_SYNC_BUDGET_SECONDS", 20)
 # Fewer than there are task processes, so that payouts never wait for exchanges.
 EXCHANGES_SYNCS_AT_ONCE = env_int("WALLET_EXCHANGE_SYNCS_AT_ONCE", 1)
+EXCHANGES_FETCH_SECONDS = env_int("WALLET_EXCHANGE_FETCH_SECONDS", 2)
+EXCHANGES_TEST_SECONDS = env_int("WALLET_EXCHANGE_TEST_SECONDS", 5)
 EXCHANGES_ADDRESS_FRESH_SECONDS = env_int("WALLET_EXCHANGE_ADDRESS_FRESH_SECONDS", 86_400)
 
 # A lost, doubled or late message loses and doubles nothing: rows are the queue, Celery is the doorbell.

@@ -44,6 +44,8 @@ def sandbox(running_sandbox: Sandbox, running_redis: str, limits, settings) -> I
     settings.EXCHANGES_REDIS_URL = running_redis
     settings.EXCHANGES_SANDBOX_ADDRESS = running_sandbox.address
     settings.EXCHANGES_SANDBOX_CA_FILE = str(running_sandbox.ca_file)
+    # What is in time for a user may be late on a machine that does other things.
+    settings.EXCHANGES_FETCH_SECONDS = settings.EXCHANGES_TEST_SECONDS = 30
     running_sandbox.set("reset")
     yield running_sandbox
     runtime.close()

@@ -29,6 +29,7 @@ def test_an_address_is_fetched_once_and_then_known(api):
     assert first.status == 201
     assert first.body["address"] == given("binance", "USDT", "tron")[0].address
     assert (first.body["network"], first.body["label"]) == ("tron", "rent")
+    assert first.body["exchange_metadata"] == {"confirmations": 1, "minimum_deposit": "0.0001"}
     again = post_address(api, account, "USDT", network="tron")
     assert (again.status, again.body["id"]) == (200, first.body["id"])
 

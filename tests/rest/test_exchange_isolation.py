@@ -1,10 +1,14 @@
 """Nobody reaches what is another's: two people, every route; operators see all and no credential."""
 
 import json
+from contextlib import suppress
 
 import pytest
+from django.db import transaction
 
-from dj_wallet.exchanges.models import AddressSyncLog, ExchangeAccount
+from dj_wallet.exchanges import metrics
+from dj_wallet.exchanges.models import AddressSyncLog, ExchangeAccount, SupportedExchange
+from dj_wallet.exchanges.services.accounts import remove_account
 from dj_wallet.exchanges.services.syncs import run_next_sync
 from dj_wallet.identity.services import create_api_key
 from tests.exchanges.stand import credentials_of
@@ -113,13 +117,48 @@ def test_analytics_count_by_exchange(staffs_api, api, bobs_api):
 def test_metrics_are_internal_and_name_no_user(api, alice, staff):
     connect(api)
     assert api.get("/metrics").status == 403
-    service = Api(create_api_key(user=staff, name="prometheus", scopes=["internal"])[1])
-    response = service.client.get("/metrics", headers={"Authorization": f"Bearer {service.key}"})
-    text = response.content.decode()
+    text = scrape(staff)
     assert 'wallet_exchange_accounts{active="true",exchange="binance"} 1.0' in text
-    assert (
-        'wallet_exchange_activity_total{action="exchange.connected",exchange="binance"} 1.0' in text
-    )
     assert 'wallet_exchange_up{exchange="binance"} 1.0' in text
     assert 'wallet_exchange_requests_total{code="OK",exchange="binance"}' in text
     assert str(alice.pk) not in text
+
+
+def test_metrics_count_what_happened_and_not_what_was_rolled_back(
+    api, staff, django_capture_on_commit_callbacks
+):
+    connected = 'wallet_exchange_activity_total{action="exchange.connected",exchange="htx"}'
+    ended = 'wallet_exchange_syncs_total{exchange="htx",status="success"}'
+    before = read_metrics(scrape(staff))
+    with django_capture_on_commit_callbacks(execute=True):
+        account = connect(api, "htx")
+        with suppress(ZeroDivisionError), transaction.atomic():
+            remove_account(ExchangeAccount.objects.get(pk=account))
+            raise ZeroDivisionError
+        body = {"exchange_account_id": account, "currencies": ["XRP"]}
+        api.post(f"{ADDRESSES}/sync", body)
+        run_next_sync()
+    after = read_metrics(scrape(staff))
+    grown = {name for name, value in after.items() if value != before.get(name, 0)}
+    assert after[connected] - before.get(connected, 0) == 1
+    assert after[ended] - before.get(ended, 0) == 1
+    assert not [name for name in grown if "exchange.removed" in name]
+
+
+def test_a_scrape_reads_no_table_that_grows_with_time(staff, django_assert_num_queries):
+    with django_assert_num_queries(2) as asked:
+        metrics.render()
+    tables = {query["sql"].partition(" FROM ")[2].split()[0] for query in asked.captured_queries}
+    assert tables == {f'"{model._meta.db_table}"' for model in (ExchangeAccount, SupportedExchange)}
+
+
+def scrape(staff):
+    """Return what Prometheus is told."""
+    service = Api(create_api_key(user=staff, name="prometheus", scopes=["internal"])[1])
+    response = service.client.get("/metrics", headers={"Authorization": f"Bearer {service.key}"})
+    return response.content.decode()
+
+
+def read_metrics(text):
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}

@@ -2,8 +2,9 @@
 
 import pytest
 
+from dj_wallet.exchanges.models import DepositAddress
 from dj_wallet.exchanges.services.syncs import run_next_sync
-from tests.rest.exchange_people import ADDRESSES, connect
+from tests.rest.exchange_people import ADDRESSES, connect, fetch, post_address
 
 pytestmark = pytest.mark.usefixtures("keys", "sandbox")
 SYNC = f"{ADDRESSES}/sync"
@@ -56,3 +57,47 @@ def test_what_is_no_currency_queues_nothing(api):
     answer = api.post(SYNC, {"currencies": ["a/b"]})
     assert (answer.status, answer.code) == (422, "UNSUPPORTED_CURRENCY")
     assert api.get(f"{ADDRESSES}/syncs").body["results"] == []
+
+
+def fall_silent(sandbox, settings):
+    """Let the exchange answer no longer than a user waits."""
+    settings.EXCHANGES_FETCH_SECONDS = 0.5
+    sandbox.break_down("hang", "binance")
+
+
+def recover(sandbox, settings):
+    settings.EXCHANGES_FETCH_SECONDS = 30
+    sandbox.repair()
+
+
+def test_what_an_exchange_does_not_answer_in_time_is_asked_by_a_worker(api, sandbox, settings):
+    account = connect(api)
+    fall_silent(sandbox, settings)
+    answer = post_address(api, account, "BTC")
+    assert answer.status == 202
+    (job,) = answer.body["syncs"]
+    assert (job["sync_type"], job["status"]) == ("single_currency", "queued")
+    assert not DepositAddress.objects.exists()
+    recover(sandbox, settings)
+    run_next_sync()
+    done = api.get(f"{ADDRESSES}/syncs/{job['id']}").body
+    assert (done["status"], done["currencies_synced"]) == ("success", ["BTC"])
+    assert post_address(api, account, "BTC", label="rent").body["label"] == "rent"
+    assert DepositAddress.objects.count() == 1
+
+
+def test_a_refresh_that_takes_too_long_is_done_by_a_worker(api, sandbox, settings):
+    address = fetch(api, connect(api))
+    fall_silent(sandbox, settings)
+    answer = api.send("PUT", f"{ADDRESSES}/{address}/refresh", b"")
+    assert answer.status == 202
+    assert len(answer.body["syncs"]) == 1
+
+
+def test_a_sync_of_other_currencies_is_no_answer_to_who_waits_for_this_one(api, sandbox, settings):
+    account = connect(api)
+    api.post(SYNC, {"exchange_account_id": account, "currencies": ["XRP"]})
+    fall_silent(sandbox, settings)
+    answer = post_address(api, account, "BTC")
+    assert (answer.status, answer.code) == (504, "EXCHANGE_TIMEOUT")
+    assert post_address(api, account, "XRP").status == 202

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from dj_wallet.events.services import publish_event
 
+from .metrics import count_activity
 from .models import AddressActivityLog, AddressSyncLog, DepositAddress, ExchangeAccount
 
 MAX_USER_AGENT_CHARACTERS: Final = 500
@@ -31,7 +32,7 @@ def log_activity(
     new: Mapping[str, Any] | None = None,
     origin: Origin = NOBODY,
 ) -> None:
-    """Record what was done, in the transaction in which it is done."""
+    """Record what was done, in the transaction in which it is done, and count it."""
     AddressActivityLog.objects.create(
         exchange_account=account,
         address=address,
@@ -42,6 +43,7 @@ def log_activity(
         ip_address=origin.ip_address,
         user_agent=origin.user_agent[:MAX_USER_AGENT_CHARACTERS],
     )
+    count_activity(account.exchange_id, action)
 
 
 def publish(account: ExchangeAccount, event_type: str, **data: Any) -> None:

@@ -1,4 +1,4 @@
-"""What Prometheus is told. Requests to exchanges are counted where they are made; all else is counted in the database.
+"""What Prometheus is told. Events are counted when they happen: a scrape reads no table that grows with time.
 
 With several processes set PROMETHEUS_MULTIPROC_DIR, so that each sees the counts of all.
 """
@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-from django.db.models import Count, F
+from django.db import transaction
+from django.db.models import Count
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from . import runtime
-from .models import AddressActivityLog, AddressSyncLog, ExchangeAccount, SupportedExchange
+from .models import ExchangeAccount, SupportedExchange
 
 OWN: Final = CollectorRegistry()
 REQUESTS: Final = Counter(
@@ -35,6 +36,18 @@ LIMITED: Final = Counter(
     ["exchange"],
     registry=OWN,
 )
+SYNCS: Final = Counter(
+    "wallet_exchange_syncs",
+    "Synchronizations that ended.",
+    ["exchange", "status"],
+    registry=OWN,
+)
+ACTIVITY: Final = Counter(
+    "wallet_exchange_activity",
+    "What was done to accounts and addresses.",
+    ["exchange", "action"],
+    registry=OWN,
+)
 
 
 def watch_requests() -> None:
@@ -48,6 +61,16 @@ def count_request(exchange: str, code: str, seconds: float) -> None:
     SECONDS.labels(exchange).observe(seconds)
     if code == "RATE_LIMITED":
         LIMITED.labels(exchange).inc()
+
+
+def count_activity(exchange: str, action: str) -> None:
+    """Count what was done to an account or address, when the transaction has committed."""
+    transaction.on_commit(lambda: ACTIVITY.labels(exchange, action).inc(), robust=True)
+
+
+def count_sync(exchange: str, status: str) -> None:
+    """Count a synchronization that ended, when the transaction has committed."""
+    transaction.on_commit(lambda: SYNCS.labels(exchange, status).inc(), robust=True)
 
 
 def render() -> bytes:
@@ -65,44 +88,19 @@ class Rows(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield _count_accounts()
-        yield _count_syncs()
-        yield _count_activity()
         yield _tell_reachability()
 
 
 def _count_accounts() -> Metric:
+    """Counted in an index that has nothing else (`dj_wallet_exchange_count`)."""
     metric = GaugeMetricFamily(
         "wallet_exchange_accounts",
         "Connected accounts, by whether they are in use.",
         labels=["exchange", "active"],
     )
     rows = ExchangeAccount.objects.present().values_list("exchange_id", "is_active")
-    for exchange, is_active, count in rows.annotate(count=Count("pk")).order_by():
+    for exchange, is_active, count in rows.annotate(count=Count("*")).order_by():
         metric.add_metric([exchange, str(is_active).lower()], count)
-    return metric
-
-
-def _count_syncs() -> Metric:
-    metric = CounterMetricFamily(
-        "wallet_exchange_syncs", "Synchronizations that ended.", labels=["exchange", "status"]
-    )
-    ended = AddressSyncLog.objects.exclude(status__in=AddressSyncLog.OPEN)
-    rows = ended.values_list(F("exchange_account__exchange_id"), "status")
-    for exchange, status, count in rows.annotate(count=Count("pk")).order_by():
-        metric.add_metric([exchange, status], count)
-    return metric
-
-
-def _count_activity() -> Metric:
-    """Address creation, update and rotation, and what users do, by exchange."""
-    metric = CounterMetricFamily(
-        "wallet_exchange_activity",
-        "What was done to accounts and addresses.",
-        labels=["exchange", "action"],
-    )
-    rows = AddressActivityLog.objects.values_list(F("exchange_account__exchange_id"), "action")
-    for exchange, action, count in rows.annotate(count=Count("pk")).order_by():
-        metric.add_metric([exchange, action], count)
     return metric
 
 

@@ -124,6 +124,11 @@ class ExchangeAccount(models.Model):
                 condition=Q(is_active=True, deleted_at__isnull=True),
                 name="dj_wallet_exchange_due",
             ),
+            models.Index(
+                fields=["exchange", "is_active"],
+                condition=Q(deleted_at__isnull=True),
+                name="dj_wallet_exchange_count",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
 """Reads of exchange accounts, addresses and synchronizations; never write. Whose rows, the caller says."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -106,10 +106,9 @@ def list_addresses_to_check() -> QuerySet[DepositAddress]:
     )
 
 
-def is_stale(address: DepositAddress) -> bool:
-    """Tell whether the address was verified too long ago to be trusted without a look."""
-    limit = timedelta(seconds=settings.EXCHANGES_ADDRESS_FRESH_SECONDS)
-    return address.last_verified_at is None or address.last_verified_at < timezone.now() - limit
+def get_stale_before() -> datetime:
+    """Return the time before which an address was verified too long ago to be trusted without a look."""
+    return timezone.now() - timedelta(seconds=settings.EXCHANGES_ADDRESS_FRESH_SECONDS)
 
 
 # Across all users

@@ -1,6 +1,9 @@
 """A canary: secrets that are recognised wherever they come out. They must come out nowhere."""
 
+import base64
 import logging
+import os
+import subprocess
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -8,8 +11,10 @@ from django.core import serializers
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from psycopg.conninfo import make_conninfo
 
 from dj_wallet.events.models import Event
+from dj_wallet.exchanges import metrics
 from dj_wallet.exchanges.errors import VenueError
 from dj_wallet.exchanges.models import (
     AddressActivityLog,
@@ -23,6 +28,7 @@ from dj_wallet.exchanges.services.addresses import fetch_address
 from dj_wallet.exchanges.services.syncs import request_sync, run_next_sync
 from dj_wallet.exchanges.venues.contract import Credentials
 from tests.exchanges.people import connect, make_key
+from wallet_service.embedded import POSTGRES_TREE, POSTGRES_WHEEL, package_folder
 
 pytestmark = pytest.mark.usefixtures("keys")
 
@@ -72,12 +78,20 @@ def live_with_an_account(sandbox, user):
     return said
 
 
-def test_no_secret_is_in_logs_errors_rows_or_events(sandbox, alice, caplog):
+def test_no_secret_is_in_logs_errors_rows_events_metrics_or_redis(sandbox, limits, alice, caplog):
     caplog.set_level(logging.DEBUG)
     said = live_with_an_account(sandbox, alice)
     assert said
     rows = serializers.serialize("json", [row for model in OURS for row in model.objects.all()])
-    for place, text in (("logs", caplog.text), ("errors", "\n".join(said)), ("rows", rows)):
+    kept = [(name, limits.dump(name)) for name in limits.keys("*")]
+    assert kept
+    for place, text in (
+        ("logs", caplog.text),
+        ("errors", "\n".join(said)),
+        ("rows", rows),
+        ("metrics", metrics.render().decode()),
+        ("redis", repr(kept)),
+    ):
         for canary in CANARIES:
             assert canary not in text, place
 
@@ -85,17 +99,17 @@ def test_no_secret_is_in_logs_errors_rows_or_events(sandbox, alice, caplog):
 @pytest.mark.django_db(transaction=True)
 def test_no_secret_is_in_a_dump_of_the_database(sandbox, alice):
     live_with_an_account(sandbox, alice)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
-        )
-        for (table,) in cursor.fetchall():
-            cursor.execute(
-                f'SELECT coalesce(string_agg(t::text, chr(10)), chr(32)) FROM "{table}" t'
-            )
-            dump = cursor.fetchone()[0]
-            for canary in CANARIES:
-                assert canary not in dump, table
+    server = connection.get_connection_params()
+    pg_dump = package_folder(POSTGRES_WHEEL) / POSTGRES_TREE / "bin" / "pg_dump"
+    address = make_conninfo(**{name: server[name] for name in ("host", "port", "user", "dbname")})
+    environment = {**os.environ, "PGPASSWORD": server.get("password") or ""}
+    dump = subprocess.run(
+        [pg_dump, "--inserts", address], env=environment, capture_output=True, check=True, text=True
+    ).stdout
+    account = ExchangeAccount.objects.get()
+    assert account.sealed_credentials in dump
+    for canary in (*CANARIES, *(base64.b64encode(text.encode()).decode() for text in CANARIES)):
+        assert canary not in dump
 
 
 def test_no_secret_and_no_seal_is_in_the_admin(sandbox, alice):

@@ -10,7 +10,7 @@ from tests.exchanges.stand import account_of, credentials_of, given
 from wallet_sandbox.exchanges.coins import NETWORKS_OF, TAGGED
 
 every_venue = pytest.mark.parametrize("venue", IDS)
-PATIENCE = {"timeout_seconds": 10}
+PATIENCE = {"timeout_seconds": 60}
 
 CREATES = ("coinbase", "kraken", "bitfinex", "kucoin")
 
@@ -115,7 +115,7 @@ def test_every_coin_of_the_sandbox_comes_back_verified(sandbox, venue):
     coins = list(NETWORKS_OF) if venue in unlimited else ["ATOM", "TON", "ADA", "KAS", "LINK"][: 2 if venue in {"bybit", "bitfinex"} else 4]  # fmt: skip
     outcomes = {
         outcome.currency: outcome
-        for outcome in runtime.fetch_many(account_of(venue), coins, budget_seconds=20)
+        for outcome in runtime.fetch_many(account_of(venue), coins, budget_seconds=60)
     }
     for coin in coins:
         assert outcomes[coin].error is None

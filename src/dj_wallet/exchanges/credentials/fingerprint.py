@@ -1,6 +1,5 @@
 """Keyed digests: of API keys, so that one is not connected twice, and of addresses, so that a changed row shows."""
 
-import hashlib
 import hmac
 
 from django.conf import settings
@@ -16,7 +15,7 @@ def make_digest(purpose: str, *parts: str | None) -> str:
     """Return the HMAC-SHA256 of the parts, each with its length, for one purpose."""
     text = b"".join(_frame(part) for part in (purpose, *parts))
     secret: str = settings.EXCHANGES_SECRET
-    return hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()
+    return hmac.digest(secret.encode(), text, "sha256").hex()
 
 
 def _frame(part: str | None) -> bytes:

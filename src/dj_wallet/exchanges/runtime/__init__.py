@@ -11,7 +11,7 @@ called inside a transaction.
     fetch_deposit_address(account, currency="USDT", network="tron")
 
 `load_credentials` runs in the calling thread, and only if no client of this account and version is warm.
-All raise the errors of `dj_wallet.exchanges.venues.errors`, whose texts are free of secrets.
+Without `timeout_seconds` the settings say how long a call may take. All raise the errors of `dj_wallet.exchanges.venues.errors`, whose texts are free of secrets.
 """
 
 from .accounts import Account

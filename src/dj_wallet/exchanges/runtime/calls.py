@@ -3,7 +3,6 @@
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Final
 
 from dj_wallet.exchanges.venues import get_venue, wire
 from dj_wallet.exchanges.venues.contract import (
@@ -15,12 +14,10 @@ from dj_wallet.exchanges.venues.contract import (
 from dj_wallet.exchanges.venues.errors import VenueTimeout
 
 from .accounts import Account
+from .configuration import get_fetch_seconds, get_test_seconds
 from .limits import WATCH
 from .loop import GRACE_SECONDS, PROCESS
 from .questions import Fetched, Questions
-
-INTERACTIVE_SECONDS: Final = 2.0
-CONNECTION_TEST_SECONDS: Final = 5.0
 
 
 def fetch_deposit_address(
@@ -28,7 +25,7 @@ def fetch_deposit_address(
     *,
     currency: str,
     network: str | None = None,
-    timeout_seconds: float = INTERACTIVE_SECONDS,
+    timeout_seconds: float | None = None,
 ) -> DepositAddress:
     """Return the current address of a currency on a network; without one, on the only network there is.
 
@@ -36,16 +33,20 @@ def fetch_deposit_address(
     :raises VenueError: any other reason
     """
     return PROCESS.get().ask(
-        account, lambda questions: questions.fetch_address(currency, network), timeout_seconds
+        account,
+        lambda questions: questions.fetch_address(currency, network),
+        timeout_seconds or get_fetch_seconds(),
     )
 
 
 def fetch_deposit_addresses(
-    account: Account, *, currency: str, timeout_seconds: float = INTERACTIVE_SECONDS
+    account: Account, *, currency: str, timeout_seconds: float | None = None
 ) -> Addresses:
     """Return all addresses of a currency on all networks, earlier ones included: the venue's complete answer."""
     return PROCESS.get().ask(
-        account, lambda questions: questions.fetch_addresses(currency), timeout_seconds
+        account,
+        lambda questions: questions.fetch_addresses(currency),
+        timeout_seconds or get_fetch_seconds(),
     )
 
 
@@ -73,35 +74,39 @@ def fetch_many(
 
 
 def create_deposit_address(
-    account: Account, *, currency: str, network: str, timeout_seconds: float = INTERACTIVE_SECONDS
+    account: Account, *, currency: str, network: str, timeout_seconds: float | None = None
 ) -> DepositAddress:
     """Have the venue make a new address, which may retire an old one. Asked once, whatever happens.
 
     :raises OutcomeUnknown: it may have been made; fetch before asking again
     """
     return PROCESS.get().ask(
-        account, lambda questions: questions.create_address(currency, network), timeout_seconds
+        account,
+        lambda questions: questions.create_address(currency, network),
+        timeout_seconds or get_fetch_seconds(),
     )
 
 
-def check_connection(
-    account: Account, *, timeout_seconds: float = CONNECTION_TEST_SECONDS
-) -> ConnectionReport:
+def check_connection(account: Account, *, timeout_seconds: float | None = None) -> ConnectionReport:
     """Ask the venue what the key may do. Nothing is cached."""
     return PROCESS.get().ask(
-        account, lambda questions: questions.check_connection(), timeout_seconds
+        account,
+        lambda questions: questions.check_connection(),
+        timeout_seconds or get_test_seconds(),
     )
 
 
 def list_networks(
-    account: Account, *, currency: str | None = None, timeout_seconds: float = INTERACTIVE_SECONDS
+    account: Account, *, currency: str | None = None, timeout_seconds: float | None = None
 ) -> list[NetworkOption]:
     """Return the networks of a currency, or of all; the venue's list is kept for an hour and shared between users.
 
     Kraken and Coinbase tell networks only currency by currency: of all, they return the currencies alone.
     """
     return PROCESS.get().ask(
-        account, lambda questions: questions.list_networks(currency), timeout_seconds
+        account,
+        lambda questions: questions.list_networks(currency),
+        timeout_seconds or get_fetch_seconds(),
     )
 
 

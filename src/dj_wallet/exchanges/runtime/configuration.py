@@ -19,6 +19,16 @@ class Configuration:
     idle_seconds: int = 900
 
 
+def get_fetch_seconds() -> float:
+    """Read EXCHANGES_FETCH_SECONDS: how long a user waits for an exchange to name an address."""
+    return float(getattr(settings, "EXCHANGES_FETCH_SECONDS", 2))
+
+
+def get_test_seconds() -> float:
+    """Read EXCHANGES_TEST_SECONDS: how long a user waits for the test of a connection, and for a list of currencies."""
+    return float(getattr(settings, "EXCHANGES_TEST_SECONDS", 5))
+
+
 def from_settings() -> Configuration:
     """Read EXCHANGES_REDIS_URL, EXCHANGES_SANDBOX_ADDRESS, EXCHANGES_SANDBOX_CA_FILE, EXCHANGES_EGRESS and
     EXCHANGES_MAX_CLIENTS."""

@@ -141,6 +141,7 @@ class Questions:
             for _ in tasks:
                 while (outcome := await done.get()) is not None:
                     yield outcome
+            await asyncio.gather(*tasks)  # raises what nobody expected
         finally:
             for task in tasks:
                 task.cancel()

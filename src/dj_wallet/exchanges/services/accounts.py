@@ -25,6 +25,7 @@ from dj_wallet.exchanges.errors import (
 )
 from dj_wallet.exchanges.guides import get_guide
 from dj_wallet.exchanges.journal import NOBODY, Origin, log_activity, publish
+from dj_wallet.exchanges.metrics import count_sync
 from dj_wallet.exchanges.models import AddressSyncLog, ExchangeAccount
 from dj_wallet.exchanges.venues.contract import ConnectionReport, Credentials, Permissions
 from dj_wallet.exchanges.venues.errors import (
@@ -206,12 +207,13 @@ def remove_account(account: ExchangeAccount, *, origin: Origin = NOBODY) -> None
         locked.credentials_version += 1
         locked.save()
         locked.addresses.present().update(deleted_at=now, is_active=False, updated_at=now)
-        locked.syncs.open().update(
+        if locked.syncs.open().update(
             status=AddressSyncLog.Status.FAILED,
             finished_at=now,
             lease_until=None,
             error_details={"code": AccountInactive.code, "message": "The account was removed."},
-        )
+        ):
+            count_sync(locked.exchange_id, AddressSyncLog.Status.FAILED)
         log_activity(locked, "exchange.removed", old=old, origin=origin)
         publish(locked, "exchange.removed")
     runtime.forget(str(account.pk))

@@ -331,6 +331,12 @@ def _take_facts(row: DepositAddress, one: contract.DepositAddress) -> None:
     row.state = State.CURRENT if _is_current(one) else State.SUPERSEDED
     row.warnings = list(one.warnings)
     row.expires_at = one.expires_at
+    told = {
+        "confirmations": one.confirmations,
+        "minimum_deposit": one.minimum_deposit,
+        "contract": one.contract or None,
+    }
+    row.exchange_metadata = {name: value for name, value in told.items() if value is not None}
     row.absences = 0
     row.last_verified_at = timezone.now()
 

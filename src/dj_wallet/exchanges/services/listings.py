@@ -1,7 +1,9 @@
 """What exchanges list: asked with the caller's key where there is one, else what was seen last."""
 
 import logging
-from typing import Any, Final
+from typing import Any
+
+from django.conf import settings
 
 from dj_wallet.exchanges import runtime
 from dj_wallet.exchanges.errors import VenueError
@@ -12,8 +14,6 @@ from .accounts import describe_account
 from .supported import record_networks, show_option
 
 logger = logging.getLogger(__name__)
-
-LISTING_SECONDS: Final = 5.0
 
 
 def list_currencies(user: Any, exchange: SupportedExchange) -> dict[str, list[dict[str, Any]]]:
@@ -26,7 +26,7 @@ def list_currencies(user: Any, exchange: SupportedExchange) -> dict[str, list[di
     if account is not None:
         try:
             options = runtime.list_networks(
-                describe_account(account), timeout_seconds=LISTING_SECONDS
+                describe_account(account), timeout_seconds=settings.EXCHANGES_TEST_SECONDS
             )
         except VenueError as error:
             logger.info("%s does not list its currencies: %s", exchange.pk, error.code)

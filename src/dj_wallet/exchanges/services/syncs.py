@@ -24,6 +24,7 @@ from django.utils import timezone
 from dj_wallet.exchanges import doorbell, runtime
 from dj_wallet.exchanges.errors import AccountInactive, AddressNotConfirmed, VenueError
 from dj_wallet.exchanges.journal import describe_sync, publish
+from dj_wallet.exchanges.metrics import count_sync
 from dj_wallet.exchanges.models import AddressSyncLog, DepositAddress, ExchangeAccount
 from dj_wallet.exchanges.runtime import Fetched
 from dj_wallet.exchanges.venues.contract import Addresses
@@ -108,6 +109,17 @@ def request_syncs(
                 raise
             skipped.append(account)
     return logs, skipped
+
+
+def fetch_later(account: ExchangeAccount, currency: str, error: VenueTimeout) -> AddressSyncLog:
+    """Have a worker ask for the addresses of a currency for which the exchange took too long; return the synchronization.
+
+    :raises VenueTimeout: the error again, where one is open that looks for other currencies
+    """
+    log, is_new = request_sync(account, currencies=[currency])
+    if is_new or log.sync_type == Kind.FULL or read_currency(currency) in log.currencies:
+        return log
+    raise error
 
 
 def _join(account: ExchangeAccount, wanted: AddressSyncLog) -> AddressSyncLog:
@@ -341,6 +353,7 @@ def _end(
             fields += ["error_code", "error_message", "refused_at"]
         account.save(update_fields=fields)
         publish(account, "sync.finished", **describe_sync(log))
+        count_sync(account.exchange_id, status)
         if account.failed_syncs == FAILURES_TO_TELL:
             publish(account, "exchange.sync_failing", failures=FAILURES_TO_TELL, error=details)
     return True

@@ -153,6 +153,9 @@ def verify(venue: str, row: Row) -> DepositAddress:
         state=row.state,
         expires_at=row.expires_at,
         warnings=() if option.deposits_enabled else ("deposits_disabled",),
+        confirmations=option.confirmations,
+        minimum_deposit=option.minimum_deposit,
+        contract=option.contract,
     )
 
 

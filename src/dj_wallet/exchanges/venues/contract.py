@@ -69,6 +69,9 @@ class DepositAddress:
     state: AddressState = AddressState.CURRENT
     expires_at: datetime.datetime | None = None
     warnings: tuple[str, ...] = ()
+    confirmations: int | None = None
+    minimum_deposit: str | None = None
+    contract: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,6 @@ class Wire:
         cost = ccxt.calculate_rate_limiter_cost(api, method, path, params, config)
         ticket = await self.gate.wait(float(cost))
         failure: VenueError | None = None
-        client: Any = self
-        client.timeout = min(REQUEST_TIMEOUT_MS, self.gate.milliseconds_left())
         try:
             if self.venue.needs_ordered_nonces:
                 async with self.gate.in_order(self):
@@ -89,6 +87,18 @@ class Wire:
         if failure is not None:
             raise failure
         return answer
+
+    async def fetch(
+        self, url: str, method: str = "GET", headers: Any = None, body: Any = None
+    ) -> Any:
+        """Send the signed request, with the time that its own call has left.
+
+        CCXT keeps the time in the client, which parallel requests share. It reads it before it first lets others run.
+        """
+        client: Any = self
+        client.timeout = min(REQUEST_TIMEOUT_MS, self.gate.milliseconds_left())
+        ccxt: Any = super()
+        return await ccxt.fetch(url, method, headers, body)
 
     def handle_errors(
         self,

@@ -11,6 +11,9 @@ from dj_wallet.rest.pagination import NewestFirst, refuse_cursor
 class NewestByUUID(NewestFirst):
     """Pages by a primary key that is a UUID."""
 
+    # Rows may be tuples, which know no `pk`.
+    ordering = "-id"
+
     def decode_cursor(self, request: Request) -> Cursor | None:
         """Return the cursor of the request.
 

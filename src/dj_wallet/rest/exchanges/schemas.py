@@ -203,6 +203,9 @@ class ExchangeAddressBody(serializers.Serializer[Any]):
     expires_at = serializers.DateTimeField(allow_null=True)
     warnings = serializers.ListField(child=serializers.CharField())
     payment_uri = serializers.CharField(allow_null=True)
+    exchange_metadata = serializers.DictField(
+        help_text="What the exchange says of the network: confirmations, minimum_deposit, contract."
+    )
     user_metadata = serializers.DictField()
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()

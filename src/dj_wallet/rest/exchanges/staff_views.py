@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from django.http import HttpResponse
 from django.utils import timezone
-from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import PermissionDenied, ValidationError
@@ -21,7 +20,7 @@ from dj_wallet.rest.views import ApiView
 
 from . import schemas
 from .bodies import show_account_to_staff, show_sync
-from .filters import AccountFilter
+from .filters import AccountFilter, FilterIfAsked
 from .pagination import NewestByUUID
 from .views import DAYS, queued
 
@@ -44,7 +43,7 @@ class StaffView(ApiView):
 class AllAccountsView(StaffView):
     """The exchange accounts of all users."""
 
-    filter_backends: list[type[BaseFilterBackend]] = [DjangoFilterBackend]
+    filter_backends: list[type[BaseFilterBackend]] = [FilterIfAsked]
     filterset_class = AccountFilter
     queryset = ExchangeAccount.objects.all()
 

@@ -6,7 +6,6 @@ from uuid import UUID
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpResponse
 from django.urls import reverse
-from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
@@ -27,21 +26,24 @@ from dj_wallet.exchanges.payment import make_qr_code
 from dj_wallet.exchanges.services import accounts, addresses, listings, syncs
 from dj_wallet.exchanges.services.supported import get_supported
 from dj_wallet.exchanges.venues.contract import Credentials
+from dj_wallet.exchanges.venues.errors import VenueTimeout
 from dj_wallet.rest.headers import get_idempotency_key
 from dj_wallet.rest.schema import REPLAYED, WITH_BODY, errors, idempotency_key
 from dj_wallet.rest.views import ApiView, created
 
 from . import schemas
 from .bodies import (
+    ADDRESS_FIELDS,
     show_account,
     show_activity,
     show_address,
+    show_addresses,
     show_connection,
     show_exchange,
     show_exchange_info,
     show_sync,
 )
-from .filters import AccountFilter, AddressFilter, SyncFilter
+from .filters import AccountFilter, AddressFilter, FilterIfAsked, SyncFilter
 from .pagination import NewestByUUID
 
 M = TypeVar("M", bound=Model)
@@ -76,6 +78,11 @@ class AddressesBase(ExchangeView):
         """:raises Http404: the caller has no such address"""
         return find(queries.list_addresses(self.user).select_related("exchange_account"), uuid)
 
+    def answer_page(self, rows: QuerySet[DepositAddress]) -> Response:
+        """Return the page of the addresses that the request asks for."""
+        page = self.paginate_queryset(rows.values_list(*ADDRESS_FIELDS, named=True))
+        return self.get_paginated_response(show_addresses(page or []))
+
 
 def find(rows: QuerySet[M], uuid: UUID) -> M:
     """Return the row.
@@ -98,7 +105,7 @@ def read_credentials(body: dict[str, Any]) -> Credentials:
 class ExchangeAccountsView(ExchangeView):
     """The caller's exchange accounts."""
 
-    filter_backends: list[type[BaseFilterBackend]] = [DjangoFilterBackend]
+    filter_backends: list[type[BaseFilterBackend]] = [FilterIfAsked]
     filterset_class = AccountFilter
     queryset = ExchangeAccount.objects.all()
 
@@ -232,7 +239,7 @@ class ExchangeInfoView(ExchangeView):
 class AddressesView(AddressesBase):
     """The caller's deposit addresses."""
 
-    filter_backends: list[type[BaseFilterBackend]] = [DjangoFilterBackend]
+    filter_backends: list[type[BaseFilterBackend]] = [FilterIfAsked]
     filterset_class = AddressFilter
     queryset = DepositAddress.objects.all()
 
@@ -240,12 +247,14 @@ class AddressesView(AddressesBase):
         operation_id="fetch_deposit_address",
         summary="Fetch or create a deposit address",
         description="Asks the exchange. The network must be named where there are several. `create_new` has the exchange make "
-        "another address and needs an Idempotency-Key: exchanges make few, and a new one may retire an old one.",
+        "another address and needs an Idempotency-Key: exchanges make few, and a new one may retire an old one. An exchange that "
+        "does not answer in time is asked by a worker: 202 with a synchronization to poll, then ask again.",
         request=schemas.AddressInput,
         parameters=[idempotency_key(required=False), REPLAYED],
         responses={
             200: schemas.ExchangeAddressBody,
             201: schemas.ExchangeAddressBody,
+            202: schemas.SyncsBody,
             **errors(*WITH_BODY, *ASKS),
         },
         tags=["deposit addresses"],
@@ -255,7 +264,10 @@ class AddressesView(AddressesBase):
         account = self.get_account(body.pop("exchange_account_id"))
         if body.pop("create_new", False):
             return self._create(request, account, body)
-        address, is_new = addresses.fetch_address(account, origin=self.origin, **body)
+        try:
+            address, is_new = addresses.fetch_address(account, origin=self.origin, **body)
+        except VenueTimeout as error:
+            return answer_later(account, body["currency"], error)
         if is_new:
             return created(show_address(address), replayed=False, location=locate(address))
         return Response(show_address(address))
@@ -278,9 +290,7 @@ class AddressesView(AddressesBase):
         tags=["deposit addresses"],
     )
     def get(self, request: Request) -> Response:
-        rows = self.filter_queryset(queries.list_addresses(self.user))
-        page = self.paginate_queryset(rows) or []
-        return self.get_paginated_response([show_address(address) for address in page])
+        return self.answer_page(self.filter_queryset(queries.list_addresses(self.user)))
 
 
 class AddressesByCurrencyView(AddressesBase):
@@ -295,9 +305,8 @@ class AddressesByCurrencyView(AddressesBase):
         tags=["deposit addresses"],
     )
     def get(self, request: Request, currency: str) -> Response:
-        rows = queries.list_addresses(self.user).filter(currency=currency.upper()[:50])
-        page = self.paginate_queryset(rows) or []
-        return self.get_paginated_response([show_address(address) for address in page])
+        rows = queries.list_addresses(self.user)
+        return self.answer_page(rows.filter(currency=currency.upper()[:50]))
 
 
 class AddressView(AddressesBase):
@@ -346,13 +355,18 @@ class RefreshAddressView(AddressesBase):
     @extend_schema(
         operation_id="refresh_deposit_address",
         summary="Refresh an address from the exchange",
-        description="Answers with the address that is current now; if that is another one, the old one stays in the list.",
+        description="Answers with the address that is current now; if that is another one, the old one stays in the list. "
+        "An exchange that does not answer in time is asked by a worker: 202 with a synchronization to poll.",
         request=None,
-        responses={200: schemas.ExchangeAddressBody, **errors(*ASKS)},
+        responses={200: schemas.ExchangeAddressBody, 202: schemas.SyncsBody, **errors(*ASKS)},
         tags=["deposit addresses"],
     )
     def put(self, request: Request, uuid: UUID) -> Response:
-        address = addresses.refresh_address(self.get_address(uuid), origin=self.origin)
+        kept = self.get_address(uuid)
+        try:
+            address = addresses.refresh_address(kept, origin=self.origin)
+        except VenueTimeout as error:
+            return answer_later(kept.exchange_account, kept.currency, error)
         return Response(show_address(address))
 
 
@@ -449,6 +463,14 @@ class SyncView(AddressesBase):
         return list(queries.list_accounts(self.user).filter(is_active=True))
 
 
+def answer_later(account: ExchangeAccount, currency: str, error: VenueTimeout) -> Response:
+    """Return 202 with the synchronization that fetches what the exchange did not answer in time.
+
+    :raises VenueTimeout: none can
+    """
+    return queued([syncs.fetch_later(account, currency, error)], [])
+
+
 def queued(logs: list[AddressSyncLog], skipped: list[ExchangeAccount]) -> Response:
     """Return 202 with the synchronizations."""
     return Response(
@@ -463,7 +485,7 @@ def queued(logs: list[AddressSyncLog], skipped: list[ExchangeAccount]) -> Respon
 class SyncsView(AddressesBase):
     """The caller's synchronizations."""
 
-    filter_backends: list[type[BaseFilterBackend]] = [DjangoFilterBackend]
+    filter_backends: list[type[BaseFilterBackend]] = [FilterIfAsked]
     filterset_class = SyncFilter
     queryset = AddressSyncLog.objects.all()
 
