@@ -162,7 +162,7 @@ def test_what_was_never_sent_is_not_found_paid(payout, operators):
 def test_a_payout_whose_bank_is_gone_goes_to_an_operator_and_comes_back_with_it(
     wallet, bank, payouts_setting, settings
 ):
-    payouts_setting(bank="old", ADAPTER=PLAIN, URL=f"{bank.url}/", TIMEOUT_SECONDS=1)
+    payouts_setting(bank="old", ADAPTER=PLAIN, URL=f"{bank.url}/")
     kept = settings.PAYOUTS
     payout = schedule_payout(wallet=wallet, amount=30, bank="old").payout
     settings.PAYOUTS = kept | {"BANKS": {"default": kept["BANKS"]["default"]}}
