@@ -18,12 +18,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from wallet_service.embedded import PostgresServer, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULE = "bench.payouts"
 BATCH = 1000
 WORKERS = 2
+AT_ONCE = 32
 SIZES = (1_000, 100_000, 1_000_000)
 SWEEPS = 200
 
@@ -55,13 +58,17 @@ def main() -> None:
         bank = subprocess.Popen(bank_command, env=environment)
         try:
             run(environment, "django", "migrate", "--no-input", "--verbosity", "0")
-            report(environment, options.payouts, options.largest)
+            assert postgres.process is not None
+            servers = {"PostgreSQL": postgres.process.pid, "the bank": bank.pid}
+            report(environment, options.payouts, options.largest, servers)
         finally:
             bank.kill()
             bank.wait()
 
 
-def report(environment: dict[str, str], payouts: int, largest: int) -> None:
+def report(
+    environment: dict[str, str], payouts: int, largest: int, servers: dict[str, int]
+) -> None:
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} CPUs, load {load:.1f} at the start", flush=True)
     schedule = json.loads(run(environment, MODULE, "schedule", str(5 * payouts)))
@@ -69,9 +76,18 @@ def report(environment: dict[str, str], payouts: int, largest: int) -> None:
         "scheduling, batches of 1,000", schedule["bulk"], "one at a time", schedule["single"], 1500
     )
     json.loads(run(environment, MODULE, "prepare", str(payouts)))
-    send = run_workers(environment, "send", payouts)
-    pay = run_workers(environment, "execute", payouts)
+    send, _ = run_workers(environment, "send", payouts)
+    before = {name: read_cpu(pid) for name, pid in servers.items()}
+    pay, cpu = run_workers(environment, "execute", payouts)
     show("executing, 2 workers", pay, "only sending, 2 workers", send, 150)
+    used = {"the workers": cpu} | {
+        name: read_cpu(pid) - before[name] for name, pid in servers.items()
+    }
+    each = ", ".join(f"{name} {1000 * cpu / payouts:.1f} ms" for name, cpu in used.items())
+    total = 1000 * sum(used.values()) / payouts
+    print(
+        f"    CPU for each payout: {each}; {total:.1f} ms in all, {WORKERS * 1000 / total:.0f}/s on two idle cores"
+    )
     for size in SIZES:
         if size > largest:
             break
@@ -95,8 +111,15 @@ def run(environment: dict[str, str], *arguments: str) -> str:
     return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else "null"
 
 
-def run_workers(environment: dict[str, str], action: str, payouts: int) -> float:
-    """Run two processes at once; return how many payouts a second they did together."""
+def read_cpu(pid: int) -> float:
+    """Return the seconds of CPU that a server and its processes have used."""
+    root = psutil.Process(pid)
+    times = [root.cpu_times(), *(one.cpu_times() for one in root.children(recursive=True))]
+    return sum(one.user + one.system + one.children_user + one.children_system for one in times)
+
+
+def run_workers(environment: dict[str, str], action: str, payouts: int) -> tuple[float, float]:
+    """Run two processes at once; return how many payouts a second they did together, and the CPU they took."""
     command = [sys.executable, "-m", MODULE, action, str(payouts // WORKERS)]
     processes = [
         subprocess.Popen(
@@ -117,8 +140,10 @@ def run_workers(environment: dict[str, str], action: str, payouts: int) -> float
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    done = sum(int(process.communicate()[0].split()[-1]) for process in processes)
-    return done / (time.perf_counter() - begin)
+    results = [json.loads(process.communicate()[0].splitlines()[-1]) for process in processes]
+    seconds = time.perf_counter() - begin
+    done, cpu = (sum(column) for column in zip(*results, strict=True))
+    return done / seconds, cpu
 
 
 # In the processes of our code
@@ -158,7 +183,7 @@ def prepare(count: str) -> int:
     from dj_wallet.payouts.services import PayoutRequest, schedule_payouts
 
     wallets = open_wallets()
-    total = int(count) + 2 * 16
+    total = int(count) + WORKERS * AT_ONCE
     for start in range(0, total, BATCH):
         schedule_payouts(
             [
@@ -169,21 +194,22 @@ def prepare(count: str) -> int:
     return total
 
 
-def execute(count: str) -> int:
-    """Execute that many due payouts, as the sweep does."""
+def execute(count: str) -> tuple[int, float]:
+    """Execute that many due payouts, as the sweep does; return how many, and the CPU they took."""
     from dj_wallet.payouts.services import execute_due_payouts_of
 
-    execute_due_payouts_of("default", 16)
+    execute_due_payouts_of("default", AT_ONCE)
     wait_for_go()
+    begin = time.process_time()
     done = 0
     while done < int(count):
-        done += (now := execute_due_payouts_of("default", 16))
+        done += (now := execute_due_payouts_of("default", AT_ONCE))
         if not now:
             break
-    return done
+    return done, time.process_time() - begin
 
 
-def send(count: str) -> int:
+def send(count: str) -> tuple[int, float]:
     """Send as many orders to the bank with as many at once, and write nothing."""
     from concurrent.futures import ThreadPoolExecutor
     from decimal import Decimal
@@ -195,8 +221,10 @@ def send(count: str) -> int:
     orders = [Order(str(uuid4()), Decimal("1.00"), 100, "USD", {}) for _ in range(int(count))]
     bank.send(orders[0]._replace(reference="warm-up"))
     wait_for_go()
-    with ThreadPoolExecutor(16) as pool:
-        return len(list(pool.map(bank.send, orders)))
+    begin = time.process_time()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        done = len(list(pool.map(bank.send, orders)))
+    return done, time.process_time() - begin
 
 
 def wait_for_go() -> None:
@@ -232,7 +260,7 @@ def sweep(size: str) -> dict[str, Any]:
             cursor.execute("analyze dj_wallet_payouts_payout")
         due = Payout.objects.filter(status="pending").order_by("-pk").values_list("pk", flat=True)
         Payout.objects.filter(pk__in=list(due[:500])).update(due_at="2020-01-01T00:00:00Z")
-    query = Payout.objects.due().filter(bank="default").values_list("pk", flat=True)[:16]
+    query = Payout.objects.due().filter(bank="default").values_list("pk", flat=True)[:AT_ONCE]
     plan = query.explain(analyze=True, buffers=True).splitlines()
     times = []
     for _ in range(SWEEPS):

@@ -11,6 +11,7 @@ import random
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,13 +61,16 @@ def _run(
     shape.set_up(scene, bank, payouts)
     dice = random.Random(seed)
     begun = time.monotonic()
-    shape.repeat_messages(scene)
+    # Beside the harm: on a busy machine it takes as long.
+    messages = threading.Thread(target=shape.repeat_messages, args=[scene])
+    messages.start()
     harms: list[Callable[[], None]] = []
     while time.monotonic() - begun < harm_seconds:
         time.sleep(pause * dice.uniform(0.5, 1.5))
         harms = harms or list_harms(scene, dice)
         harms.pop()()
         scene.revive()
+    messages.join()
     healed_from = time.monotonic()
 
     def is_done() -> bool:

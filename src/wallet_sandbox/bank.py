@@ -203,14 +203,18 @@ def add_panel(app: Flask, bank: Bank) -> None:
 
     @app.post("/faults")
     def switch_fault() -> Answer:
-        wanted = request.form.to_dict() or _read_json()
+        # JSON first: `curl -d` says that it sends a form, whatever it sends.
+        wanted = _read_json()
+        is_form = wanted is None
+        if is_form:
+            wanted = request.form.to_dict()
         try:
             if not isinstance(wanted, dict):
                 raise FaultsInvalid("faults must be an object")
             bank.faults.set(wanted)
         except (FaultsInvalid, TypeError, ValueError, AttributeError) as error:
             return jsonify(error=str(error)), HTTPStatus.BAD_REQUEST
-        if request.form:
+        if is_form:
             return Response(status=303, headers={"Location": "/"}), HTTPStatus.SEE_OTHER
         return jsonify(bank.faults.show()), HTTPStatus.OK
 

@@ -333,9 +333,10 @@ PAYOUTS = {
     "BACKOFF_MAX_SECONDS": env_int("PAYOUT_BACKOFF_MAX_SECONDS", 600),
     "REVIEW_AFTER_SECONDS": env_int("PAYOUT_REVIEW_AFTER_SECONDS", 86_400),
     "MAX_LAPSES": env_int("PAYOUT_MAX_LAPSES", 10),
+    "LEASE_SLACK_SECONDS": env_int("PAYOUT_LEASE_SLACK_SECONDS", 5),
     "CIRCUIT_FAILURES": env_int("PAYOUT_CIRCUIT_FAILURES", 10),
     "CIRCUIT_SECONDS": env_int("PAYOUT_CIRCUIT_SECONDS", 10),
-    "BATCH_SIZE": env_int("PAYOUT_BATCH_SIZE", 16),
+    "BATCH_SIZE": env_int("PAYOUT_BATCH_SIZE", 32),
 }
 
 # Where events go besides webhooks: eventbridge, rabbitmq.
@@ -399,8 +400,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 60,
     "unacked_restore_interval": 2,
     "unacked_restore_throttle": 1,
-    # A web request that rings for a worker waits no 6 seconds for a broker that is away.
-    "max_retries": 1,
+    # A web request that rings for a worker tries once: a broker that is away must not keep it.
+    "max_retries": 0,
     "interval_start": 0,
     "socket_connect_timeout": 2,
 }

@@ -26,6 +26,9 @@ KEYED = "dj_wallet.payouts.banks.keyed.KeyedBank"
 FILE = "dj_wallet.payouts.banks.file.FileBank"
 WEBHOOK_SECRET = "whsec_c2FuZGJveC1iYW5rLXdlYmhvb2stc2VjcmV0"
 
+# No answer takes so long, however busy the machine is.
+PATIENCE = 30
+
 HOLD = ("hold", "WITHDRAWAL", 0, 2)
 SETTLE = ("settle", "WITHDRAWAL", 2, 0)
 REFUND = ("refund", "REFUND", 2, 0)
@@ -115,7 +118,7 @@ def bank(sandbox, payouts_setting) -> Bank:
         ADAPTER=PLAIN,
         URL=f"{sandbox.url}/",
         LOOKUP_URL=f"{sandbox.url}/payments?reference={{reference}}",
-        TIMEOUT_SECONDS=1,
+        TIMEOUT_SECONDS=PATIENCE,
     )
     return sandbox
 
@@ -123,7 +126,7 @@ def bank(sandbox, payouts_setting) -> Bank:
 @pytest.fixture
 def blind_bank(sandbox, payouts_setting) -> Bank:
     """The sandbox bank as seed 004 describes it: neither keys nor a look-up."""
-    payouts_setting(bank="default", ADAPTER=PLAIN, URL=f"{sandbox.url}/", TIMEOUT_SECONDS=1)
+    payouts_setting(bank="default", ADAPTER=PLAIN, URL=f"{sandbox.url}/", TIMEOUT_SECONDS=PATIENCE)
     return sandbox
 
 
@@ -135,15 +138,31 @@ def keyed_bank(sandbox, payouts_setting) -> Bank:
         ADAPTER=KEYED,
         URL=f"{sandbox.url}/v1",
         WEBHOOK_SECRET=WEBHOOK_SECRET,
-        TIMEOUT_SECONDS=1,
+        TIMEOUT_SECONDS=PATIENCE,
     )
     return sandbox
 
 
 @pytest.fixture
+def impatient(settings, payouts_setting) -> Callable[[], Any]:
+    """A context in which nobody waits longer than three seconds for the default bank."""
+
+    @contextmanager
+    def be() -> Iterator[None]:
+        options = settings.PAYOUTS["BANKS"]["default"]
+        payouts_setting(bank="default", **options | {"TIMEOUT_SECONDS": 3})
+        yield
+        payouts_setting(bank="default", **options)
+
+    return be
+
+
+@pytest.fixture
 def no_bank(payouts_setting) -> None:
     """Nobody listens where the bank should be: port 1 is nobody's."""
-    payouts_setting(bank="default", ADAPTER=PLAIN, URL="http://127.0.0.1:1/", TIMEOUT_SECONDS=1)
+    payouts_setting(
+        bank="default", ADAPTER=PLAIN, URL="http://127.0.0.1:1/", TIMEOUT_SECONDS=PATIENCE
+    )
 
 
 @pytest.fixture
@@ -165,7 +184,7 @@ def scripted_bank(
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
         url = f"http://127.0.0.1:{server.server_port}/"
-        given = {"ADAPTER": PLAIN, "TIMEOUT_SECONDS": 1} | options
+        given = {"ADAPTER": PLAIN, "TIMEOUT_SECONDS": PATIENCE} | options
         payouts_setting(bank="default", URL=url, **given)
         servers.append(server)
 

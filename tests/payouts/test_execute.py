@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from dj_wallet.events.models import Event
@@ -15,8 +16,15 @@ from dj_wallet.ledger.models import Posting
 from dj_wallet.ledger.queries import get_balance
 from dj_wallet.models import Transaction, Wallet
 from dj_wallet.payouts import tasks
+from dj_wallet.payouts.bank import Answer, Order
+from dj_wallet.payouts.banks.plain import PlainBank
 from dj_wallet.payouts.models import Payout
-from dj_wallet.payouts.services import execute_payout, schedule_payout
+from dj_wallet.payouts.services import (
+    execute_due_payouts_of,
+    execute_payout,
+    outcomes,
+    schedule_payout,
+)
 from dj_wallet.services.common import WalletService
 from dj_wallet.signals import transaction_confirmed
 from tests.payouts.conftest import (
@@ -33,6 +41,15 @@ from tests.payouts.conftest import (
 from tests.payouts.test_bank import FAILED, SUCCESS
 
 pytestmark = pytest.mark.django_db
+
+
+class BrokenBank(PlainBank):
+    """An adapter with a fault of its own."""
+
+    def send(self, order: Order) -> Answer:
+        if order.amount == 13:
+            raise ZeroDivisionError
+        return super().send(order)
 
 
 @pytest.fixture
@@ -215,13 +232,42 @@ def test_the_books_balance_after_every_outcome(wallet, bank):
     assert audit_ledger().is_clean
 
 
-def test_a_payout_takes_the_same_few_queries(payout, bank, django_assert_num_queries):
-    """Which bank, is it due, is the bank well; 6 to claim, 4 to hold, 5 for the outcome, 1 for the bank's health."""
-    execute_payout(payout.pk)  # which also makes the account of the bank
-    second = schedule_payout(wallet=payout.transaction.wallet, amount=30).payout
-    with django_assert_num_queries(19):
-        execute_payout(second.pk)
-    assert look(second)[0] == "settled"
+def test_many_payouts_are_claimed_and_held_by_one_statement_each(wallet, bank):
+    for _ in range(20):
+        schedule_payout(wallet=wallet, amount=1)
+    with CaptureQueriesContext(connection) as queries:
+        execute_due_payouts_of("default", 20)
+    texts = [query["sql"] for query in queries]
+    assert sum("SKIP LOCKED" in text for text in texts) == 1
+    assert sum('"order_hash" = ' in text for text in texts) == 1
+    assert Payout.objects.filter(status="settled").count() == len(bank.payments()) == 20
+
+
+def test_settling_many_takes_as_many_queries_as_settling_one(
+    wallet, keyed_bank, django_assert_num_queries
+):
+    """Lock and write the rows, post, the records, the timeline, the events."""
+    keyed_bank.break_down("accept")
+    made = [schedule_payout(wallet=wallet, amount=1).payout for _ in range(22)]
+    execute_due_payouts_of("default", 22)
+    accepted = [outcomes.lock_payout(one.pk) for one in made]
+    outcomes.settle(accepted[0])  # makes the account of the bank
+    for batch in (accepted[1:2], accepted[2:]):
+        with django_assert_num_queries(6):
+            outcomes.settle_all([outcomes.Payment(one, [], {}) for one in batch])
+    assert Payout.objects.filter(status="settled").count() == 22
+    wallet.refresh_from_db()
+    assert (wallet.balance, wallet.pending_balance) == (78, 0)
+
+
+def test_an_adapter_that_breaks_leaves_its_payout_in_doubt_and_stops_no_other(
+    wallet, bank, payouts_setting
+):
+    payouts_setting(bank="broken", ADAPTER=f"{__name__}.BrokenBank", URL=f"{bank.url}/")
+    made = [schedule_payout(wallet=wallet, amount=n, bank="broken").payout for n in (1, 13, 2)]
+    execute_due_payouts_of("broken", 3)
+    assert [look(payout)[0] for payout in made] == ["settled", "review", "settled"]
+    assert made[1].bank_response == {"error": "ZeroDivisionError"}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,5 +1,6 @@
 """Statements: what is paid is settled, what came back is returned, what does not fit is put before people."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -8,7 +9,7 @@ from django.core.management import call_command
 from dj_wallet.ledger.audit import audit_ledger
 from dj_wallet.models import Transaction
 from dj_wallet.payouts.errors import BankNotFound, DestinationInvalid, StatementInvalid
-from dj_wallet.payouts.iso20022 import read_statements
+from dj_wallet.payouts.iso20022 import Booking, ParsedStatement, read_statements
 from dj_wallet.payouts.models import Discrepancy, PaymentFile, Payout, Statement, StatementLine
 from dj_wallet.payouts.services import (
     close_discrepancy,
@@ -93,6 +94,63 @@ def test_a_second_payment_is_flagged(settled, keyed_bank, snapshot):
     assert take_in(keyed_bank, double=str(settled.uuid)) == ["matched", "duplicate"]
     assert Discrepancy.objects.get().kind == "duplicate"
     assert snapshot() == before
+
+
+def book(payout, *lines):
+    """Import a statement with these lines of the payout, amounts and the bank's references; return the verdicts."""
+    now = payout.sent_at
+    bookings = [
+        Booking(
+            payout.uuid.hex,
+            reference,
+            Decimal(amount),
+            "USD",
+            now,
+            "AC04" if amount[0] == "-" else "",
+        )
+        for amount, reference in lines
+    ]
+    identifier = f"S{Statement.objects.count()}"
+    parsed = ParsedStatement(identifier, "", now, now + timedelta(days=1), bookings)
+    statement, _ = import_statement(bank="default", statement=parsed)
+    found = StatementLine.objects.filter(statement=statement).order_by("position")
+    return list(found.values_list("verdict", flat=True))
+
+
+def test_a_part_that_came_back_is_given_back_and_flagged(settled):
+    assert book(settled, ("30", "A"), ("-28.50", "B")) == ["matched", "returned"]
+    assert look(settled) == ("settled", "completed", Decimal("98.50"), 0)
+    assert list_postings(settled)[:2] == [HOLD, SETTLE]
+    record = Transaction.objects.get(meta__action="payout_returned")
+    assert (record.type, record.amount, record.status) == ("deposit", Decimal("28.50"), "completed")
+    assert Discrepancy.objects.get().kind == "amount"
+    assert settled.steps.last().detail == {
+        "reason": "AC04",
+        "bank_reference": "B",
+        "amount": "28.50",
+    }
+    assert audit_ledger().is_clean
+
+
+def test_with_the_last_part_the_payout_is_returned(settled):
+    assert book(settled, ("30", "A"), ("-12", "B"), ("-18", "C")) == [
+        "matched",
+        "returned",
+        "returned",
+    ]
+    assert look(settled) == ("returned", "completed", 100, 0)
+    assert Transaction.objects.filter(meta__action="payout_returned").count() == 2
+    assert audit_ledger().is_clean
+
+
+@pytest.mark.parametrize("line", [("-12", "B"), ("-18.01", "C"), ("-0.001", "C")])
+def test_a_part_twice_or_more_than_was_paid_moves_nothing(settled, snapshot, line):
+    """The same line again, more than what is left, and less than the smallest unit."""
+    book(settled, ("30", "A"), ("-12", "B"))
+    before = snapshot()
+    assert book(settled, line) == ["amount"]
+    assert snapshot() == before
+    assert look(settled) == ("settled", "completed", 82, 0)
 
 
 def test_another_amount_is_flagged_and_settles_nothing(payout, blind_bank):

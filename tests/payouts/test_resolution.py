@@ -1,12 +1,17 @@
 """Operators: cancel, ask again, decide with four eyes."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from dj_wallet.identity.models import User
 from dj_wallet.ledger.audit import audit_ledger
+from dj_wallet.payouts import tasks
 from dj_wallet.payouts.errors import (
     BankCannotTell,
+    BankNotFound,
     OperatorNotAllowed,
     PayoutInFlight,
     PayoutNotUndecided,
@@ -21,7 +26,7 @@ from dj_wallet.payouts.services import (
     propose_resolution,
     schedule_payout,
 )
-from tests.payouts.conftest import HOLD, REFUND, list_postings, list_steps, look, run
+from tests.payouts.conftest import HOLD, PLAIN, REFUND, list_postings, list_steps, look, run
 
 pytestmark = pytest.mark.django_db
 
@@ -152,3 +157,34 @@ def test_what_was_never_sent_is_not_found_paid(payout, operators):
     Payout.objects.update(status="review", due_at=None)
     with pytest.raises(PayoutNotUndecided):
         propose_resolution(payout=payout, verdict="paid", reason="x", operator=operators[0])
+
+
+def test_a_payout_whose_bank_is_gone_goes_to_an_operator_and_comes_back_with_it(
+    wallet, bank, payouts_setting, settings
+):
+    payouts_setting(bank="old", ADAPTER=PLAIN, URL=f"{bank.url}/")
+    kept = settings.PAYOUTS
+    payout = schedule_payout(wallet=wallet, amount=30, bank="old").payout
+    settings.PAYOUTS = kept | {"BANKS": {"default": kept["BANKS"]["default"]}}
+    tasks.execute_due_payouts()
+    assert look(payout) == ("review", "pending", 100, 0)
+    assert payout.steps.get().detail == {"reason": "bank_not_found"}
+    assert list(list_undecided()) == [payout]
+    with pytest.raises(BankNotFound):
+        ask_bank_again(payout=payout)
+    settings.PAYOUTS = kept
+    ask_bank_again(payout=payout)
+    tasks.execute_due_payouts()
+    assert look(payout) == ("settled", "completed", 70, 0)
+
+
+def test_what_is_due_later_at_a_bank_that_is_gone_is_left_alone(
+    wallet, bank, payouts_setting, settings
+):
+    payouts_setting(bank="old", ADAPTER=PLAIN, URL=f"{bank.url}/")
+    kept = settings.PAYOUTS
+    later = timezone.now() + timedelta(days=1)
+    payout = schedule_payout(wallet=wallet, amount=30, bank="old", scheduled_for=later).payout
+    settings.PAYOUTS = kept | {"BANKS": {"default": kept["BANKS"]["default"]}}
+    tasks.execute_due_payouts()
+    assert look(payout)[0] == "pending"

@@ -212,12 +212,12 @@ def test_each_wrong_line_is_named_and_nothing_is_scheduled(api, wallet, bobs_wal
 
 def test_a_key_that_was_used_stops_the_file(api, wallet, body):
     api.post("/api/v1/payouts", body, key="a")
-    text = f"wallet,amount,idempotency_key\n{wallet.uuid},1.00,b\n{wallet.uuid},1.00,a\n"
+    text = f"wallet,amount,idempotency_key\n{wallet.uuid},1.00,b\n\n{wallet.uuid},1.00,a\n"
     answer = upload(api, text)
     assert answer.code == "upload_invalid"
     assert answer.body["error"]["details"]["lines"] == [
         {
-            "line": 3,
+            "line": 4,
             "column": None,
             "code": "idempotency_conflict",
             "message": "The idempotency key was used for something else.",

@@ -3,6 +3,7 @@
 from tests.payouts.conftest import (
     bank,
     blind_bank,
+    impatient,
     keyed_bank,
     payouts_setting,
     sandbox,
@@ -13,6 +14,7 @@ from tests.payouts.conftest import (
 __all__ = [
     "bank",
     "blind_bank",
+    "impatient",
     "keyed_bank",
     "payouts_setting",
     "sandbox",

@@ -61,11 +61,12 @@ def test_a_failed_payout(wallet, blind_bank):
     assert audit_ledger().is_clean
 
 
-def test_paid_and_then_a_timeout(wallet, bank):
+def test_paid_and_then_a_timeout(wallet, bank, impatient):
     """The bank pays and its answer is lost. Nobody sends again, nobody refunds: the bank is asked."""
     payout = schedule_payout(wallet=wallet, amount=60).payout
-    bank.break_down("paid_timeout", seconds=1.2)
-    execute_payout(payout.pk)
+    bank.break_down("paid_timeout", seconds=4)
+    with impatient():
+        execute_payout(payout.pk)
     payout.refresh_from_db()
     assert payout.status == "unknown"
     assert look(wallet) == (40, 60, 0)

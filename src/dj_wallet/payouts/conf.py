@@ -18,11 +18,13 @@ DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType({
     "REVIEW_AFTER_SECONDS": 24 * 3600,
     # So many workers in a row may die or break on one payout before it is given to an operator.
     "MAX_LAPSES": 10,
+    # What the lease of a worker holds beyond two calls of the bank: time for the database.
+    "LEASE_SLACK_SECONDS": 5,
     # After so many failures in a row a bank is left alone for CIRCUIT_SECONDS, then asked with a single order.
     "CIRCUIT_FAILURES": 10,
     "CIRCUIT_SECONDS": 10,
     # Orders that one worker has under way at once.
-    "BATCH_SIZE": 16,
+    "BATCH_SIZE": 32,
 })  # fmt: skip
 
 

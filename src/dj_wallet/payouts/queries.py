@@ -30,3 +30,12 @@ def list_timeline(payout: Payout) -> list[Event]:
 def list_undecided() -> QuerySet[Payout]:
     """Return the payouts that an operator should look at, the oldest doubt first."""
     return Payout.objects.undecided().select_related("transaction__wallet")
+
+
+def list_banks_with_payouts() -> list[str]:
+    """Return the banks that workers have something to do for now or later: one look into the index for each."""
+    waiting = Payout.objects.filter(due_at__isnull=False).order_by("bank", "due_at", "id")
+    banks: list[str] = []
+    while bank := waiting.filter(bank__gt=banks[-1] if banks else "").values_list("bank").first():
+        banks.append(*bank)
+    return banks

@@ -11,6 +11,7 @@ from .conf import get_setting
 
 # Below the broker's visibility timeout: a longer sweep would be delivered a second time. The next one goes on.
 SWEEP_SECONDS: Final = 30
+HANDED_OVER_AT_ONCE: Final = 100
 
 
 @shared_task(name=doorbell.EXECUTE_PAYOUT)
@@ -23,6 +24,7 @@ def execute_payout(payout_id: int) -> None:
 def execute_due_payouts() -> None:
     """Make the payouts of plans that fell due, and execute what is due; beat calls every 10 seconds."""
     services.schedule_occurrences()
+    services.hand_over_payouts_without_bank(HANDED_OVER_AT_ONCE)
     deadline = time.monotonic() + SWEEP_SECONDS
     has_rung = False
     for bank in list_banks():

@@ -14,7 +14,12 @@ from .outcomes import (
 from .reconciliation import close_discrepancy, import_statement
 from .recurring import cancel_recurring_payout, create_recurring_payout, schedule_occurrences
 from .reports import hear_report
-from .resolution import ask_bank_again, decide_resolution, propose_resolution
+from .resolution import (
+    ask_bank_again,
+    decide_resolution,
+    hand_over_payouts_without_bank,
+    propose_resolution,
+)
 from .scheduling import PayoutRequest, refuse_other_hands, schedule_payout, schedule_payouts
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "execute_due_payouts_of",
     "execute_payout",
     "export_orders",
+    "hand_over_payouts_without_bank",
     "hear_report",
     "import_statement",
     "propose_resolution",

@@ -16,9 +16,11 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from django.db import Error as DatabaseError
@@ -33,7 +35,7 @@ from dj_wallet.models import Wallet
 from dj_wallet.payouts.bank import Answer, Bank, Order, Outcome, get_bank
 from dj_wallet.payouts.circuit import count_allowed, note_health
 from dj_wallet.payouts.conf import get_setting
-from dj_wallet.payouts.models import Payout
+from dj_wallet.payouts.models import Payout, PayoutStep
 
 from . import outcomes
 from .outcomes import (
@@ -48,9 +50,9 @@ from .outcomes import (
 
 logger = logging.getLogger(__name__)
 
-# What a lease holds beyond the two calls of one try.
-LEASE_SLACK_SECONDS: Final = 5
 HEALTHY: Final = frozenset({Outcome.PAID, Outcome.ACCEPTED, Outcome.REFUSED, Outcome.RETURNED})
+
+NOT_ASKED: Final = Answer(Outcome.NOT_SENT, {})
 
 Ask = Callable[[], Answer]
 
@@ -69,14 +71,50 @@ class Try:
     sent_before: datetime | None
     order: Order
     is_lookup: bool = False
+    answer: Answer = NOT_ASKED
     healthy: list[bool] = field(default_factory=list)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the bank was never asked to pay it; money is held before it is."""
+        return self.payout.held_at is None and not self.is_exhausted
 
     @property
     def is_last_attempt(self) -> bool:
         return bool(self.payout.attempts > get_setting("MAX_RETRIES"))
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether too many workers died or broke on it."""
+        return bool(self.payout.lapses >= get_setting("MAX_LAPSES"))
+
     def is_older(self, moment: datetime | None, seconds: float) -> bool:
         return moment is not None and self.read_at - moment > timedelta(seconds=seconds)
+
+    def ask(self, question: Ask) -> "Try":
+        """Take the bank's answer down; an adapter that breaks may have sent the order."""
+        try:
+            self.answer = question()
+        except Exception as error:
+            logger.exception("Payout %s: the adapter of its bank broke", self.payout.uuid)
+            self.answer = Answer(Outcome.UNKNOWN, {"error": type(error).__name__})
+        if self.answer.outcome != Outcome.NOT_FOUND:
+            self.healthy.append(self.answer.outcome in HEALTHY)
+        return self
+
+    def remember(self) -> Callable[[], None]:
+        """Return what brings this back to how it is now: a transaction that is tried again begins with what the row
+        says, not with what the first try made of it."""
+        row, sent_before, is_lookup = dict(vars(self.payout)), self.sent_before, self.is_lookup
+
+        def restore() -> None:
+            vars(self.payout).update(row)
+            self.sent_before, self.is_lookup = sent_before, is_lookup
+
+        return restore
+
+
+Question = tuple[Try, Ask]
 
 
 def execute_payout(payout_id: int) -> Payout | None:
@@ -104,7 +142,7 @@ def _claim(name: str, limit: int, payout_id: int | None = None) -> list[Try]:
     bank = get_bank(name)
     if bank.capabilities.is_file:
         return []
-    lease_seconds = 2 * bank.call_seconds + LEASE_SLACK_SECONDS
+    lease_seconds = 2 * bank.call_seconds + get_setting("LEASE_SLACK_SECONDS")
     last_moment = time.clock_gettime(time.CLOCK_BOOTTIME) + lease_seconds - bank.call_seconds
     due = Payout.objects.due().filter(bank=name)
     if payout_id is not None:
@@ -137,63 +175,66 @@ def _claim(name: str, limit: int, payout_id: int | None = None) -> list[Try]:
 
 
 def _run(name: str, tries: Sequence[Try]) -> None:
-    """Bring each payout as far as it comes now. The bank is asked side by side, the database by this thread alone."""
+    """Bring each payout as far as it comes now. The bank is asked side by side, the database by this thread alone.
+
+    What was answered while the database was busy is written down together.
+    """
     if not tries:
         return
-    if len(tries) == 1:
-        ask = _prepare_safely(tries[0])
-        while ask is not None:
-            ask = _record_safely(tries[0], ask())
-    else:
-        _run_many(tries)
+    with ThreadPoolExecutor(len(tries)) as pool:
+        asked = {pool.submit(one.ask, ask) for one, ask in _prepare_all(tries)}
+        while asked:
+            answered, asked = wait(asked, return_when=FIRST_COMPLETED)
+            questions = _record_all([future.result() for future in answered])
+            asked |= {pool.submit(one.ask, ask) for one, ask in questions}
     note_health(name, [was for one in tries for was in one.healthy])
 
 
-def _run_many(tries: Sequence[Try]) -> None:
-    with ThreadPoolExecutor(len(tries)) as pool:
-        asked: dict[Future[Answer], Try] = {}
-        for one in tries:
-            if ask := _prepare_safely(one):
-                asked[pool.submit(ask)] = one
-        while asked:
-            done, _ = wait(asked, return_when=FIRST_COMPLETED)
-            for future in done:
-                one = asked.pop(future)
-                if ask := _record_safely(one, future.result()):
-                    asked[pool.submit(ask)] = one
+def _prepare_all(tries: Sequence[Try]) -> list[Question]:
+    """Commit what must be known before the bank is asked; return what to ask."""
+    new = [one for one in tries if one.is_new]
+    tried = [one for one in tries if not one.is_new]
+    return _survive(new, _hold_all) + _survive(tried, _for_each(_prepare))
 
 
-def _prepare_safely(one: Try) -> Ask | None:
-    return _survive(one, lambda: _prepare(one))
+def _record_all(answered: Sequence[Try]) -> list[Question]:
+    """Write down what was answered; return what to ask next, if anything."""
+    paid = [one for one in answered if one.answer.outcome == Outcome.PAID]
+    unclear = [one for one in answered if one.answer.outcome != Outcome.PAID]
+    return _survive(paid, _settle_all) + _survive(unclear, _for_each(_record))
 
 
-def _record_safely(one: Try, answer: Answer) -> Ask | None:
-    if answer.outcome != Outcome.NOT_FOUND:
-        one.healthy.append(answer.outcome in HEALTHY)
-    return _survive(one, lambda: _record(one, answer))
+def _for_each(work: Callable[[Try], Ask | None]) -> Callable[[Sequence[Try]], list[Question]]:
+    return lambda tries: [(one, ask) for one in tries if (ask := work(one))]
 
 
-def _survive(one: Try, work: Callable[[], Ask | None]) -> Ask | None:
-    """Do the work in a transaction; a payout that breaks it must not stop the others, and goes to an operator if it
-    always does."""
-    before = dict(vars(one.payout)), one.sent_before, one.is_lookup
+def _survive(
+    tries: Sequence[Try], work: Callable[[Sequence[Try]], list[Question]]
+) -> list[Question]:
+    """Do the work in one transaction, and if that breaks in one for each payout: whatever breaks it must not stop the
+    others, and goes to an operator if it always does."""
+    if not tries:
+        return []
+    restores = [one.remember() for one in tries]
 
-    def start() -> Ask | None:
-        # A transaction that is tried again begins with what the row says, not with what the first try made of it.
-        vars(one.payout).update(before[0])
-        one.sent_before, one.is_lookup = before[1:]
-        return work()
+    def start() -> list[Question]:
+        for restore in restores:
+            restore()
+        return work(tries)
 
     try:
         return run_in_transaction(start)
-    except (DatabaseError, OutcomeUnknown):
-        # The row says how far it came, and its lease ends by itself.
-        logger.exception("Payout %s: the database was lost", one.payout.uuid)
+    except Exception as error:
+        logger.exception("A turn broke: payouts %s", ", ".join(str(one.payout) for one in tries))
         connection.close_if_unusable_or_obsolete()
-    except Exception:
-        logger.exception("Payout %s could not be executed", one.payout.uuid)
-        _note_lapse(one.payout)
-    return None
+        # Of a payout that loses the database the row says how far it came, and its lease ends by itself.
+        if len(tries) == 1 and not isinstance(error, DatabaseError | OutcomeUnknown):
+            _note_lapse(tries[0].payout)
+    if len(tries) == 1:
+        return []
+    for restore in restores:
+        restore()
+    return [question for one in tries for question in _survive([one], work)]
 
 
 def _note_lapse(payout: Payout) -> None:
@@ -212,14 +253,49 @@ def _note_lapse(payout: Payout) -> None:
 # Before the bank is called
 
 
+def _hold_all(tries: Sequence[Try]) -> list[Question]:
+    """Hold the money of payouts that were never tried, once for all tries, and get ready to send."""
+    # The rows first: who does not hold them any more must hold no money.
+    ours = outcomes.lock_ours([one.payout for one in tries])
+    mine = [one for one in tries if one.payout.pk in ours]
+    results = outcomes.move_all(
+        [one.payout for one in mine], "hold", Kind.WITHDRAWAL, Bucket.AVAILABLE, Bucket.PENDING
+    )
+    held = []
+    for one, result in zip(mine, results, strict=True):
+        if isinstance(result, WalletException):
+            outcomes.fail(one.payout, result.code)
+        else:
+            held.append(one)
+    return _note_first_orders(held)
+
+
+def _note_first_orders(tries: Sequence[Try]) -> list[Question]:
+    """Note that the bank is about to be called for the first time, and what it is told."""
+    payouts = [one.payout for one in tries]
+    if not payouts:
+        return []
+    for one in tries:
+        one.payout.attempts += 1
+        one.payout.held_at, one.payout.order_hash = one.read_at, digest_order(one.order)
+    digests = outcomes.give_each(payouts, "order_hash")
+    outcomes.change_locked(
+        payouts, attempts=F("attempts") + 1, held_at=Now(), sent_at=Now(), order_hash=digests
+    )
+    steps = [[make_step(one, Step.HELD), _make_sent_step(one)] for one in payouts]
+    outcomes.note(chain.from_iterable(steps))
+    outcomes.publish_all("payout.sent", [(one, {"attempt": one.attempts}) for one in payouts])
+    return [(one, partial(_send_in_time, one)) for one in tries]
+
+
 def _prepare(one: Try) -> Ask | None:
-    """Commit what must be known before the bank is asked; return the question, or None if it must not be."""
+    """Get ready to ask the bank again, or leave it to an operator."""
     payout, can = one.payout, one.bank.capabilities
-    if payout.lapses >= get_setting("MAX_LAPSES"):
+    if one.is_exhausted:
         outcomes.give_to_operator(payout, "workers_died")
         return None
     if one.sent_before is None:
-        return _hold_and_send(one)
+        return _send_held(one)
     if can.lookup:
         one.is_lookup = True
         return lambda: one.bank.look_up(one.order)
@@ -232,28 +308,12 @@ def _prepare(one: Try) -> Ask | None:
     return None
 
 
-def _hold_and_send(one: Try) -> Ask | None:
-    """Hold the money, once for all tries, and get ready to send."""
-    payout = one.payout
-    if payout.held_at is not None:
-        if _is_frozen(payout):
-            outcomes.fail(payout, WalletFrozen.code)
-            return None
-        return _send(one)
-    # The row first: who does not hold it any more must hold no money.
-    ask = _send(one, held_at=Now())
-    if ask is None:
+def _send_held(one: Try) -> Ask | None:
+    """Get ready to send again what the bank does not have; the money is held since the first try."""
+    if _is_frozen(one.payout):
+        outcomes.fail(one.payout, WalletFrozen.code)
         return None
-    payout.held_at = one.read_at
-    try:
-        outcomes.move(payout, "hold", Kind.WITHDRAWAL, Bucket.AVAILABLE, Bucket.PENDING)
-    except WalletException as refusal:
-        outcomes.fail(payout, refusal.code, held_at=None, sent_at=None, order_hash="")
-        return None
-    steps = [make_step(payout, Step.HELD), make_step(payout, Step.SENT, {"bank": payout.bank})]
-    outcomes.note(steps)
-    outcomes.publish(payout, "payout.sent", {"attempt": payout.attempts})
-    return ask
+    return _send(one)
 
 
 def _is_frozen(payout: Payout) -> bool:
@@ -262,20 +322,23 @@ def _is_frozen(payout: Payout) -> bool:
     return wallets.get(pk=payout.transaction.wallet_id).is_frozen
 
 
-def _send(one: Try, **changes: Any) -> Ask | None:
-    """Note that the bank is about to be called, with the same order as ever."""
-    payout, digest = one.payout, digest_order(one.order)
-    if payout.order_hash and payout.order_hash != digest:
+def _send(one: Try) -> Ask | None:
+    """Note that the bank is about to be called again, with the same order as ever."""
+    payout = one.payout
+    if payout.order_hash != digest_order(one.order):
         outcomes.give_to_operator(payout, "order_changed")
         return None
     attempts = payout.attempts + 1
-    if not outcomes.change(payout, sent_at=Now(), attempts=attempts, order_hash=digest, **changes):
+    if not outcomes.change(payout, sent_at=Now(), attempts=attempts):
         return None
     one.is_lookup = False
-    if not changes:
-        outcomes.note([make_step(payout, Step.SENT, {"bank": payout.bank})])
-        outcomes.publish(payout, "payout.sent", {"attempt": attempts})
-    return lambda: _send_in_time(one)
+    outcomes.note([_make_sent_step(payout)])
+    outcomes.publish(payout, "payout.sent", {"attempt": attempts})
+    return partial(_send_in_time, one)
+
+
+def _make_sent_step(payout: Payout) -> PayoutStep:
+    return make_step(payout, Step.SENT, {"bank": payout.bank})
 
 
 def _send_in_time(one: Try) -> Answer:
@@ -299,19 +362,19 @@ def digest_order(order: Order) -> str:
 # After the bank has answered
 
 
-def _record(one: Try, answer: Answer) -> Ask | None:
+def _settle_all(tries: Sequence[Try]) -> list[Question]:
+    """Write down that these were paid, those that are still ours."""
+    outcomes.settle_all(
+        [outcomes.Payment(one.payout, [_make_answer_step(one)], _keep_answer(one)) for one in tries]
+    )
+    return []
+
+
+def _record(one: Try) -> Ask | None:
     """Write what the answer means, if the payout is still ours; return what to ask next, if anything."""
-    payout = one.payout
-    kind = Step.LOOKED_UP if one.is_lookup else Step.ANSWERED
-    if answer.outcome == Outcome.NOT_SENT and not one.is_lookup:
-        kind = Step.NOT_SENT
-    steps = [make_step(payout, kind, {"outcome": answer.outcome, **answer.evidence})]
-    known: dict[str, Any] = {"bank_response": answer.evidence}
-    if answer.bank_reference:
-        known["bank_reference"] = answer.bank_reference
+    payout, answer = one.payout, one.answer
+    steps, known = [_make_answer_step(one)], _keep_answer(one)
     match answer.outcome:
-        case Outcome.PAID:
-            outcomes.settle(payout, steps, **known)
         case Outcome.ACCEPTED:
             outcomes.accept(payout, steps, asks=one.bank.capabilities.lookup, **known)
         case Outcome.REFUSED:
@@ -330,6 +393,22 @@ def _record(one: Try, answer: Answer) -> Ask | None:
     return None
 
 
+def _make_answer_step(one: Try) -> PayoutStep:
+    outcome, evidence, _ = one.answer
+    kind = Step.LOOKED_UP if one.is_lookup else Step.ANSWERED
+    if outcome == Outcome.NOT_SENT and not one.is_lookup:
+        kind = Step.NOT_SENT
+    return make_step(one.payout, kind, {"outcome": outcome, **evidence})
+
+
+def _keep_answer(one: Try) -> dict[str, Any]:
+    """Return what the payout's row keeps of the answer."""
+    known: dict[str, Any] = {"bank_response": one.answer.evidence}
+    if one.answer.bank_reference:
+        known["bank_reference"] = one.answer.bank_reference
+    return known
+
+
 def _send_again(one: Try, steps: list[Any]) -> Ask | None:
     """The bank has no such order: repeat it, once it is too late for an earlier one to arrive."""
     payout, can = one.payout, one.bank.capabilities
@@ -346,7 +425,7 @@ def _send_again(one: Try, steps: list[Any]) -> Ask | None:
     # Nothing of ours is at the bank: from here on it is as before the first order.
     one.sent_before = None
     outcomes.note(steps)
-    return _hold_and_send(one)
+    return _send_held(one)
 
 
 def _ask_later(one: Try, steps: list[Any]) -> None:

@@ -5,21 +5,24 @@ its lease changes nothing; operators, reports and statements lock the row first 
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from decimal import Decimal
+from itertools import chain
+from typing import Any, Final, NamedTuple, cast
 
 from django.db import connection
-from django.db.models.functions import Coalesce, Now
+from django.db.models import Case, Field, Model, Value, When
+from django.db.models.functions import Cast, Coalesce, Now
 from django.utils import timezone
 
 from dj_wallet import signals
 from dj_wallet.abstract_models import AbstractTransaction
 from dj_wallet.events.models import Event
-from dj_wallet.events.services import publish_event
 from dj_wallet.ledger.engine import Bucket, Entry, Kind, Movement, Posted
+from dj_wallet.ledger.errors import WalletException
 from dj_wallet.ledger.money import to_minor_units, to_scale
-from dj_wallet.ledger.post import post_one
+from dj_wallet.ledger.post import post
 from dj_wallet.ledger.records import insert_records
 from dj_wallet.models import Transaction
 from dj_wallet.payouts.backoff import draw_wait
@@ -33,6 +36,7 @@ from dj_wallet.services.movements import announce_transaction, build_transaction
 logger = logging.getLogger(__name__)
 
 BANK: Final = "external:bank"
+RETURN: Final = "return"
 BANK_REFUSED: Final = "bank_refused"
 BANK_UNREACHABLE: Final = "bank_unreachable"
 BANK_DID_NOT_PAY: Final = "bank_did_not_pay"
@@ -41,6 +45,22 @@ FAILURE_CODES: Final = (BANK_REFUSED, BANK_UNREACHABLE, BANK_DID_NOT_PAY, RESOLV
 
 Status = Payout.Status
 Step = PayoutStep.Kind
+
+
+class Part(NamedTuple):
+    """What came back of a payout. Parts are counted; the whole has no number."""
+
+    amount: Decimal
+    number: int = 0
+    is_last: bool = True
+
+
+class Payment(NamedTuple):
+    """A payout that was paid, with what to note and to keep of it."""
+
+    payout: Payout
+    steps: Iterable[PayoutStep]
+    changes: Mapping[str, Any]
 
 
 def lock_payout(payout_id: int) -> Payout:
@@ -58,6 +78,26 @@ def change(payout: Payout, **changes: Any) -> bool:
         if not hasattr(value, "resolve_expression"):
             setattr(payout, name, value)
     return True
+
+
+def lock_ours(payouts: Sequence[Payout]) -> set[int]:
+    """Lock those of the payouts that nobody took meanwhile; return their keys."""
+    mine = {(payout.pk, payout.token, payout.status) for payout in payouts}
+    rows = Payout.objects.filter(pk__in=[payout.pk for payout in payouts]).order_by("pk")
+    found = rows.select_for_update().values_list("pk", "token", "status")
+    return {row[0] for row in found if row in mine}
+
+
+def change_locked(payouts: Sequence[Payout], **changes: Any) -> None:
+    """Write to rows that the caller holds locked, in one statement."""
+    Payout.objects.filter(pk__in=[one.pk for one in payouts]).update(updated_at=Now(), **changes)
+
+
+def give_each(rows: Sequence[Model], name: str) -> Cast:
+    """Return the expression that gives each row its own value of a field, in an update of all."""
+    field = cast("Field[Any, Any]", rows[0]._meta.get_field(name))
+    cases = (When(pk=row.pk, then=Value(getattr(row, name), field)) for row in rows)
+    return Cast(Case(*cases, output_field=field), field)
 
 
 def make_step(
@@ -93,20 +133,47 @@ def build_order(payout: Payout) -> Order:
 
 
 def settle(payout: Payout, steps: Iterable[PayoutStep] = (), **changes: Any) -> bool:
-    """The bank paid: the held money leaves."""
-    if not change(payout, **_end(Status.SETTLED), **changes):
-        return False
-    posted = move(payout, "settle", Kind.WITHDRAWAL, Bucket.PENDING, None)
-    record = payout.transaction
-    record.status, record.confirmed = AbstractTransaction.STATUS_COMPLETED, True
-    record.entry_id = posted.entry_id
-    record.save(update_fields=["status", "confirmed", "entry_id", "updated_at"])
-    signals.announce(
-        signals.transaction_confirmed, WalletService, using=record._state.db, transaction=record
+    """The bank paid: the held money leaves. Tell whether it was written."""
+    return bool(settle_all([Payment(payout, steps, changes)]))
+
+
+def settle_all(payments: Sequence[Payment]) -> list[Payout]:
+    """The bank paid these: the held money leaves. Return those that were still the caller's, and are settled now."""
+    ours = lock_ours([one.payout for one in payments])
+    payments = [one for one in payments if one.payout.pk in ours]
+    payouts = [one.payout for one in payments]
+    if not payouts:
+        return []
+    for payout, _, changes in payments:
+        for name, value in (_end(Status.SETTLED) | dict(changes)).items():
+            setattr(payout, name, value)
+    names = {name for one in payments for name in one.changes}
+    own = {name: give_each(payouts, name) for name in sorted(names)}
+    change_locked(payouts, **_end(Status.SETTLED), **own)
+    results = move_all(payouts, "settle", Kind.WITHDRAWAL, Bucket.PENDING, None)
+    _complete_records(payouts, [_expect(result) for result in results])
+    steps = [[*one.steps, make_step(one.payout, Step.SETTLED)] for one in payments]
+    note(chain.from_iterable(steps))
+    publish_all("payout.settled", [(payout, {}) for payout in payouts])
+    return payouts
+
+
+def _complete_records(payouts: Sequence[Payout], results: Sequence[Posted]) -> None:
+    """Close the holders' records, and tell of each."""
+    records = [payout.transaction for payout in payouts]
+    for record, posted in zip(records, results, strict=True):
+        record.status, record.confirmed = AbstractTransaction.STATUS_COMPLETED, True
+        record.entry_id = posted.entry_id
+    Transaction.objects.filter(pk__in=[one.pk for one in records]).update(
+        status=AbstractTransaction.STATUS_COMPLETED,
+        confirmed=True,
+        entry_id=give_each(records, "entry_id"),
+        updated_at=Now(),
     )
-    note([*steps, make_step(payout, Step.SETTLED)])
-    publish(payout, "payout.settled")
-    return True
+    for record in records:
+        signals.announce(
+            signals.transaction_confirmed, WalletService, using=record._state.db, transaction=record
+        )
 
 
 def fail(
@@ -175,63 +242,89 @@ def give_to_operator(
 
 
 def return_payout(
-    *, payout: Payout, reason: str = "", bank_reference: str = "", actor: str = ""
+    *,
+    payout: Payout,
+    reason: str = "",
+    bank_reference: str = "",
+    actor: str = "",
+    part: Part | None = None,
 ) -> Transaction:
-    """Give a settled payout's money back to the wallet: a new entry and a new record; nothing is undone.
+    """Give a settled payout's money, or a part of it, back to the wallet: a new entry and a new record; nothing is undone.
 
-    Needs the payout locked (`lock_payout`).
+    Needs the payout locked (`lock_payout`). With the last part it is `returned`.
 
     :raises PayoutNotUndecided: it is not settled
     """
-    if not (payout.status == Status.SETTLED and change(payout, status=Status.RETURNED)):
+    amount, number, is_last = part or Part(payout.transaction.amount)
+    status = Status.RETURNED if is_last else Status.SETTLED
+    if not (payout.status == Status.SETTLED and change(payout, status=status)):
         raise PayoutNotUndecided(f"Payout {payout.uuid} is {payout.status}, not settled.")
     wallet = payout.transaction.wallet
     record = build_transaction(
         wallet,
         AbstractTransaction.TYPE_DEPOSIT,
-        payout.transaction.amount,
+        amount,
         meta={"action": "payout_returned", "payout": str(payout.uuid), "reason": reason},
     )
-    posted = move(payout, "return", Kind.REVERSAL, None, Bucket.AVAILABLE)
-    record.entry_id = posted.entry_id
+    step = f"{RETURN}:{number}" if number else RETURN
+    record.entry_id = move(
+        payout, step, Kind.REVERSAL, None, Bucket.AVAILABLE, amount=amount
+    ).entry_id
     insert_records([record], wallet._state.db or "default")
     announce_transaction(record, WalletService, wallet._state.db or "default")
-    detail = {"reason": reason, "bank_reference": bank_reference}
+    returned = format(to_scale(amount, wallet.decimal_places), "f")
+    detail = {"reason": reason, "bank_reference": bank_reference, "amount": returned}
     note([make_step(payout, Step.RETURNED, detail, actor)])
-    publish(payout, "payout.returned", {"reason": reason})
+    publish(payout, "payout.returned", {"reason": reason, "returned": returned})
     return record
 
 
 def move(
-    payout: Payout, step: str, kind: Kind, source: Bucket | None, destination: Bucket | None
+    payout: Payout,
+    step: str,
+    kind: Kind,
+    source: Bucket | None,
+    destination: Bucket | None,
+    *,
+    amount: Decimal | None = None,
 ) -> Posted:
-    """Post one step of the payout between buckets of the wallet, or (None) the bank.
-
-    Repeated, it finds its own entry. Money that is on its way arrives even in a frozen wallet.
+    """Post one step of the payout; see `move_all`.
 
     :raises WalletException: the hold was refused
     """
-    wallet = payout.transaction.wallet
-    movement = Movement(
-        BANK if source is None else wallet.pk,
-        BANK if destination is None else wallet.pk,
-        payout.transaction.amount,
-        wallet.asset_id,
-        Bucket.AVAILABLE if source is None else source,
-        Bucket.AVAILABLE if destination is None else destination,
-    )
-    entry = Entry(
-        kind,
-        (movement,),
-        f"payout:{payout.uuid}:{step}",
-        reference_type="payout",
-        reference_id=str(payout.uuid),
-        allow_frozen=step != "hold",
-    )
-    posted = post_one(entry)
-    if not posted.replayed:
+    (result,) = move_all([payout], step, kind, source, destination, amount=amount)
+    return _expect(result)
+
+
+def _expect(result: Posted | WalletException) -> Posted:
+    if isinstance(result, WalletException):
+        raise result
+    return result
+
+
+def move_all(
+    payouts: Sequence[Payout],
+    step: str,
+    kind: Kind,
+    source: Bucket | None,
+    destination: Bucket | None,
+    *,
+    amount: Decimal | None = None,
+) -> list[Posted | WalletException]:
+    """Post one step of each payout between buckets of the wallet, or (None) the bank; a hold may be refused.
+
+    Repeated, it finds its own entries. Money that is on its way arrives even in a frozen wallet.
+
+    :param amount: other than the whole of each
+    """
+    entries = [_build_entry(payout, step, kind, source, destination, amount) for payout in payouts]
+    results = post(entries)
+    for payout, entry, posted in zip(payouts, entries, results, strict=True):
+        if isinstance(posted, WalletException) or posted.replayed:
+            continue
+        wallet = payout.transaction.wallet
         update_balances(wallet, entry, posted)
-        if step != "return":  # which has a record of its own to tell of
+        if kind != Kind.REVERSAL:  # which has a record of its own to tell of
             signals.announce(
                 signals.balance_changed,
                 WalletService,
@@ -239,31 +332,55 @@ def move(
                 wallet=wallet,
                 transaction=payout.transaction,
             )
-    return posted
+    return results
+
+
+def _build_entry(
+    payout: Payout,
+    step: str,
+    kind: Kind,
+    source: Bucket | None,
+    destination: Bucket | None,
+    amount: Decimal | None,
+) -> Entry:
+    wallet = payout.transaction.wallet
+    movement = Movement(
+        BANK if source is None else wallet.pk,
+        BANK if destination is None else wallet.pk,
+        payout.transaction.amount if amount is None else amount,
+        wallet.asset_id,
+        Bucket.AVAILABLE if source is None else source,
+        Bucket.AVAILABLE if destination is None else destination,
+    )
+    return Entry(
+        kind,
+        (movement,),
+        f"payout:{payout.uuid}:{step}",
+        reference_type="payout",
+        reference_id=str(payout.uuid),
+        allow_frozen=step != "hold",
+    )
 
 
 def publish(payout: Payout, event_type: str, data: Mapping[str, Any] | None = None) -> None:
     """Tell others, if this transaction commits. The subject is the wallet, whose holder may listen."""
-    publish_event(
-        event_type=event_type,
-        subject=f"wallet:{payout.transaction.wallet.uuid}",
-        data=describe(payout) | dict(data or {}),
-    )
+    publish_all(event_type, [(payout, data or {})])
 
 
-def publish_requests(payouts: Iterable[Payout]) -> None:
-    """Publish `payout.requested` for each: the rows that `publish_event` writes, in one statement.
+def publish_all(event_type: str, news: Iterable[tuple[Payout, Mapping[str, Any]]]) -> None:
+    """Tell others of many payouts: the rows that `publish_event` writes, in one statement.
 
-    One at a time they take longer than all else that scheduling does.
+    One at a time they take longer than all else that is done with a payout.
     """
-    Event.objects.bulk_create(
+    events = [
         Event(
-            type="payout.requested",
+            type=event_type,
             subject=f"wallet:{payout.transaction.wallet.uuid}",
-            data=describe(payout),
+            data=describe(payout) | dict(data),
         )
-        for payout in payouts
-    )
+        for payout, data in news
+    ]
+    insert_records(events, "default")
 
 
 def describe(payout: Payout) -> dict[str, Any]:

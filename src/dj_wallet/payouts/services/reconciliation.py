@@ -1,10 +1,14 @@
 """Comparing with the bank: statements in, payouts settled or returned, and what does not fit put before people."""
 
 from collections.abc import Sequence
+from functools import reduce
+from typing import Any
 
-from django.db import transaction
 from django.db.models.functions import Now
 
+from dj_wallet.ledger.errors import AmountInvalid
+from dj_wallet.ledger.money import EXACT, parse_amount
+from dj_wallet.ledger.post import run_in_transaction
 from dj_wallet.payouts.bank import Outcome, get_bank
 from dj_wallet.payouts.iso20022 import Booking, ParsedStatement
 from dj_wallet.payouts.models import Discrepancy, Payout, Statement, StatementLine
@@ -28,21 +32,24 @@ def import_statement(*, bank: str, statement: ParsedStatement) -> tuple[Statemen
     :raises BankNotFound: there is no such bank
     """
     get_bank(bank)
-    with transaction.atomic():
-        kept, is_new = Statement.objects.get_or_create(
-            bank=bank,
-            identifier=statement.identifier,
-            defaults={
-                "account": statement.account,
-                "begins_at": statement.begins_at,
-                "ends_at": statement.ends_at,
-            },
-        )
-        if is_new:
-            for position, booking in enumerate(statement.bookings):
-                _import_line(kept, position, booking)
-            _find_missing(kept)
-        return kept, is_new
+    return run_in_transaction(lambda: _import(bank, statement))
+
+
+def _import(bank: str, statement: ParsedStatement) -> tuple[Statement, bool]:
+    kept, is_new = Statement.objects.get_or_create(
+        bank=bank,
+        identifier=statement.identifier,
+        defaults={
+            "account": statement.account,
+            "begins_at": statement.begins_at,
+            "ends_at": statement.ends_at,
+        },
+    )
+    if is_new:
+        for position, booking in enumerate(statement.bookings):
+            _import_line(kept, position, booking)
+        _find_missing(kept)
+    return kept, is_new
 
 
 def close_discrepancy(*, discrepancy: Discrepancy, note: str, operator: str) -> Discrepancy:
@@ -84,7 +91,7 @@ def _judge(statement: Statement, payout: Payout, booking: Booking) -> str:
     record = payout.transaction
     if (abs(booking.amount), booking.asset) != (record.amount, record.wallet.asset_id):
         open_discrepancy(payout, Discrepancy.Kind.AMOUNT_MISMATCH, detail)
-        return Verdict.AMOUNT_MISMATCH
+        return _take_part_back(payout, booking, detail) or Verdict.AMOUNT_MISMATCH
     came_back = booking.amount < 0
     if _was_seen(payout, [Verdict.RETURNED] if came_back else [Verdict.MATCHED]):
         open_discrepancy(payout, Discrepancy.Kind.DUPLICATE, detail)
@@ -100,6 +107,33 @@ def _judge(statement: Statement, payout: Payout, booking: Booking) -> str:
     )
     missing.update(closed_at=Now(), closed_by=f"statement {statement.identifier}")
     return Verdict.RETURNED if came_back else Verdict.MATCHED
+
+
+def _take_part_back(payout: Payout, booking: Booking, detail: dict[str, Any]) -> str | None:
+    """Give back what came back of a settled payout, often less a fee; None if the line does not prove that it did.
+
+    It does as a credit of our asset that is new, and with those before it no more than was paid.
+    """
+    record = payout.transaction
+    earlier = payout.statement_lines.filter(verdict=Verdict.RETURNED)
+    amounts = [-amount for amount in earlier.values_list("amount", flat=True)]
+    total = reduce(EXACT.add, amounts, -booking.amount)
+    is_new = not earlier.filter(bank_reference=booking.bank_reference).exists()
+    is_ours = booking.amount < 0 and booking.asset == record.wallet.asset_id
+    if not (is_new and is_ours and payout.status == Status.SETTLED and total <= record.amount):
+        return None
+    try:
+        amount = parse_amount(-booking.amount, record.wallet.decimal_places)
+    except AmountInvalid:
+        return None
+    outcomes.note([make_step(payout, Step.STATED, {"outcome": Outcome.RETURNED, **detail})])
+    outcomes.return_payout(
+        payout=payout,
+        reason=booking.reason,
+        bank_reference=booking.bank_reference,
+        part=outcomes.Part(amount, len(amounts) + 1, is_last=total == record.amount),
+    )
+    return Verdict.RETURNED
 
 
 def _was_seen(payout: Payout, verdicts: Sequence[str]) -> bool:

@@ -6,9 +6,10 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from dj_wallet.payouts import doorbell
-from dj_wallet.payouts.bank import get_bank
+from dj_wallet.payouts.bank import get_bank, list_banks
 from dj_wallet.payouts.errors import BankCannotTell, OperatorNotAllowed, PayoutNotUndecided
 from dj_wallet.payouts.models import Payout, Resolution
+from dj_wallet.payouts.queries import list_banks_with_payouts
 
 from . import outcomes
 from .outcomes import RESOLVED_NOT_PAID, Status, Step, make_step
@@ -21,16 +22,31 @@ def ask_bank_again(*, payout: Payout, actor: str = "") -> Payout:
 
     :raises PayoutNotUndecided: its outcome is known, or a worker is at it
     :raises BankCannotTell: the bank has no look-up
+    :raises BankNotFound: the bank is not set up any more
     """
     with transaction.atomic():
         locked = _lock_undecided(payout)
-        if locked.sent_at is not None and not get_bank(locked.bank).capabilities.lookup:
+        can = get_bank(locked.bank).capabilities
+        if locked.sent_at is not None and not can.lookup:
             raise BankCannotTell(f"The bank {locked.bank!r} has no look-up.")
         status = Status.UNKNOWN if locked.sent_at is not None else Status.RETRYING
         step = make_step(locked, Step.RETRY, {"reason": "asked by an operator"}, actor)
         outcomes.wait(locked, status, [step], due_at=Now())
         transaction.on_commit(lambda: doorbell.ring(locked.pk), robust=True)
         return locked
+
+
+def hand_over_payouts_without_bank(limit: int) -> int:
+    """Give due payouts to an operator whose bank the settings do not name any more; return how many there were."""
+    gone = set(list_banks_with_payouts()) - set(list_banks())
+    if not gone:
+        return 0
+    with transaction.atomic():
+        due = Payout.objects.due().filter(bank__in=gone).select_related("transaction__wallet")
+        locked = list(due.select_for_update(skip_locked=True, of=("self",))[:limit])
+        for payout in locked:
+            outcomes.give_to_operator(payout, "bank_not_found")
+        return len(locked)
 
 
 def propose_resolution(*, payout: Payout, verdict: str, reason: str, operator: Any) -> Resolution:

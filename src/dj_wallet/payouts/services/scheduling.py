@@ -36,7 +36,7 @@ from dj_wallet.services.movements import (
     run_with_keys,
 )
 
-from .outcomes import BANK, publish, publish_requests, read_database_time
+from .outcomes import BANK, publish, publish_all, read_database_time
 
 
 class PayoutRequest(NamedTuple):
@@ -256,7 +256,7 @@ def _insert(new: Sequence[tuple[Checked, Transaction]]) -> None:
         for one, record in new
     ]
     insert_records(payouts, "default")
-    publish_requests(payouts)
+    publish_all("payout.requested", [(payout, {}) for payout in payouts])
     for payout in payouts:
         signals.announce(
             signals.transaction_created,

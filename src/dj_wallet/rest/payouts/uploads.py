@@ -105,9 +105,9 @@ def schedule_file(user: User, body: bytes) -> tuple[list[PayoutRequest], list[Tr
         raise UploadInvalid("Lines of the file are wrong; nothing was scheduled.", problems)
     with transaction.atomic():
         records = []
-        for at, outcome in enumerate(schedule_payouts(requests)):
+        # No line is wrong, so there is a request for each.
+        for line, outcome in zip(_read_lines(body), schedule_payouts(requests), strict=True):
             if isinstance(outcome, WalletException):
-                line = Line(at + 2, {})
                 problems.append(_show_problem(line, None, outcome.code, _name(outcome)))
             else:
                 records.append(outcome)
