@@ -80,6 +80,12 @@ def remember_wallet(holder: object, wallet: Any) -> None:
         holder.__dict__.setdefault(_KNOWN, {})[wallet.slug] = _copy(wallet)
 
 
+def recall_wallet(holder: object, slug: str) -> Any:
+    """Return a wallet that the holder remembers, or None; it may show old balances, and see `with_wallets`."""
+    known = holder.__dict__.get(_KNOWN, {}).get(slug)
+    return known and _copy(known)
+
+
 def forget_wallets(holder: object) -> None:
     """Let the holder ask the database for its wallets again."""
     holder.__dict__.pop(_KNOWN, None)

@@ -1,5 +1,6 @@
 """The models and classes that the settings name."""
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
@@ -32,7 +33,11 @@ def get_transfer_model() -> "type[Transfer]":
 
 
 def _get_model(setting: str) -> Any:
-    return apps.get_model(getattr(wallet_settings, setting))
+    return _find_model(getattr(wallet_settings, setting))
+
+
+# The registry takes 3 µs, and a cart of 50 items asks for 150 models.
+_find_model = cache(apps.get_model)
 
 
 def get_wallet_service() -> "type[WalletService]":

@@ -202,6 +202,22 @@ def test_a_cart_is_paid_as_one_entry(rich, shop, course, bob):
     assert audit_ledger().problems == []
 
 
+def test_the_records_of_a_cart_say_what_is_stored(rich, shop, course, bob):
+    payer = rich.wallet
+    cart = Cart().with_item(shop, 2).with_item(course, 1, receiver=bob).with_item(course)
+    purchase = rich.pay_cart(cart, wallet=payer, idempotency_key="cart")
+    lines = purchase.bought
+    transfers = [line.transfer for line in lines if line.transfer]
+    payments = [line.payment for line in lines]
+    records = [purchase, *lines, *transfers, *payments, *(one.deposit for one in transfers), payer]
+    assert len(records) == 1 + 3 + 2 + 3 + 2 + 1
+    for record in records:
+        stored = type(record).objects.get(pk=record.pk)
+        for field in record._meta.concrete_fields:
+            assert getattr(record, field.attname) == getattr(stored, field.attname), field
+    assert rich.pay_cart(cart, wallet=payer, idempotency_key="cart") == purchase
+
+
 def test_a_cart_is_paid_whole_or_not_at_all(rich, shop, course, snapshot):
     before = snapshot()
     with pytest.raises(ProductNotAvailable):

@@ -1,13 +1,25 @@
 """What a movement writes beside its posting, on the fast path and on the way that works for any model."""
 
 import pickle
+from decimal import Decimal
 
 import pytest
 from django.db import transaction
 from django.db.models.signals import post_save
 
+from dj_wallet.bulk import (
+    DepositItem,
+    TransferItem,
+    WithdrawalItem,
+    deposit_many,
+    transfer_many,
+    withdraw_many,
+)
+from dj_wallet.cart import Cart
+from dj_wallet.ledger.accounts import system_account
 from dj_wallet.models import Posting, Purchase, PurchaseLine, Transaction, Transfer
 from dj_wallet.services import TransferService
+from dj_wallet.services.refunds import SALES
 from dj_wallet.signals import balance_changed
 from tests.testapp.models import Course, Shop
 
@@ -95,6 +107,51 @@ def test_a_sale_and_a_refund_write_the_same_both_ways(alice, bob):
     finally:
         balance_changed.disconnect(see)
     assert short == careful
+
+
+def move_many_and_list(alice, bob):
+    """Move in bulk, pay for a cart, and take it all back; return the rows that were written and the balances."""
+    shop, course = Shop.objects.create(price=3), Course.objects.create(price=2)
+    wallets = [alice.get_wallet(), bob.get_wallet(), shop.get_wallet()]
+    own = {str(wallet.pk): number for number, wallet in enumerate(wallets)}
+    sides, differing = {"wallet_id", "payable_id", "from_id", "to_id"}, {"name", "fingerprint"}
+    differing |= {"purchase_id", "payment_id", "transfer_id", "product_id"}
+    with transaction.atomic():
+        deposit_many([DepositItem(alice, 50, {"n": 1}, "first"), DepositItem(bob, "2.5")])
+        transfer_many(
+            [TransferItem(alice, bob, 4, {"n": 2}, "second"), TransferItem(bob, alice, 1)]
+        )
+        withdraw_many([WithdrawalItem(bob, 2, None, "third"), WithdrawalItem(alice, 2)])
+        cart = Cart().with_item(shop, 2).with_item(course, 1, receiver=bob).with_item(course)
+        alice.pay_cart(cart.with_meta(n=3), idempotency_key="fourth")
+        rows = [
+            {
+                name: own[str(value)] if name in sides else value
+                for name, value in row.items()
+                if name not in differing
+            }
+            for model in (Purchase, PurchaseLine, Transaction, Transfer)
+            for row in list_rows(model)
+        ]
+        balances = [one.balance for one in (alice, bob, shop)]
+        transaction.set_rollback(True)
+    return rows, balances
+
+
+def test_a_bulk_call_and_a_cart_write_the_same_both_ways(alice, bob):
+    def see(**kwargs):
+        """Somebody who is told: the short way is not taken."""
+
+    for code in ("external:cash", SALES):
+        system_account(code, alice.get_wallet().asset_id)
+    short = move_many_and_list(alice, bob)
+    balance_changed.connect(see)
+    try:
+        careful = move_many_and_list(alice, bob)
+    finally:
+        balance_changed.disconnect(see)
+    assert short == careful
+    assert short[1] == [35, Decimal("5.5"), 6]
 
 
 def test_what_a_sale_and_a_refund_return_is_what_is_stored(alice, bob):

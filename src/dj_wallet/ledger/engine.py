@@ -6,7 +6,7 @@ comes here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, Inexact
 from enum import IntEnum, StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,7 +21,7 @@ from .errors import (
     WalletException,
     WalletFrozen,
 )
-from .money import EXACT, MAX_DECIMAL_PLACES, MAX_INTEGER_DIGITS, trim
+from .money import EXACT, MAX_DECIMAL_PLACES, MAX_INTEGER_DIGITS, UNITS, trim
 from .rules import Rules, apply_rules
 
 if TYPE_CHECKING:
@@ -169,30 +169,23 @@ Decision = Accepted | Repeated | Posted | WalletException
 
 def fingerprint(entry: Entry) -> str:
     """Return 32 hex digits that change with anything that moves money or says why, and with nothing else."""
-    parts: list[str] = [entry.kind, entry.reference_type, entry.reference_id]
+    content = f"{entry.kind}\x1f{entry.reference_type}\x1f{entry.reference_id}"
     for source, destination, amount, asset, source_bucket, destination_bucket in entry.movements:
-        buckets = 3 * source_bucket + destination_bucket
-        parts += (
-            str(source),
-            str(destination),
-            format(amount.normalize(EXACT), "f"),
-            asset,
-            str(buckets),
+        content += (
+            f"\x1f{source}\x1f{destination}\x1f{amount.normalize(EXACT):f}\x1f{asset}"
+            f"\x1f{3 * source_bucket + destination_bucket}"
         )
-    return blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
+    return blake2b(content.encode(), digest_size=16).hexdigest()
 
 
 def find_malformation(entry: Entry) -> WalletException | None:
     """Return what is wrong with the entry before any account is looked at, or None."""
     if not entry.movements:
         return MovementInvalid("An entry needs at least one movement.")
-    if problem := find_key_malformation(entry.idempotency_key):
-        return problem
-    if not (
-        is_storable(entry.reference_type, MAX_REFERENCE_TYPE_LENGTH)
-        and is_storable(entry.reference_id, MAX_REFERENCE_ID_LENGTH)
+    if problem := (
+        find_key_malformation(entry.idempotency_key) or find_reference_malformation(entry)
     ):
-        return MovementInvalid("The reference is too long.")
+        return problem
     for movement in entry.movements:
         if problem := _find_movement_malformation(movement):
             return problem
@@ -206,6 +199,15 @@ def find_key_malformation(key: str | None) -> WalletException | None:
     return MovementInvalid(f"An idempotency key has 1 to {MAX_KEY_LENGTH} characters.")
 
 
+def find_reference_malformation(entry: Entry) -> WalletException | None:
+    """Return what is wrong with the reference of an entry, or None."""
+    if is_storable(entry.reference_type, MAX_REFERENCE_TYPE_LENGTH) and is_storable(
+        entry.reference_id, MAX_REFERENCE_ID_LENGTH
+    ):
+        return None
+    return MovementInvalid("The reference is too long.")
+
+
 def is_storable(text: str, maximum: int, minimum: int = 0) -> bool:
     """Tell whether the text fits a column: its length, no NUL, and no lone surrogate, which UTF-8 cannot spell."""
     return (
@@ -217,20 +219,35 @@ def is_storable(text: str, maximum: int, minimum: int = 0) -> bool:
 
 def _find_movement_malformation(movement: Movement) -> WalletException | None:
     source, destination, amount, asset, source_bucket, destination_bucket = movement
+    if problem := find_amount_malformation(amount):
+        return problem
+    if source == destination and source_bucket == destination_bucket:
+        return MovementInvalid("A movement must not lead to where it started.")
+    return (
+        find_asset_malformation(asset)
+        or find_place_malformation(source, source_bucket)
+        or find_place_malformation(destination, destination_bucket)
+    )
+
+
+def find_amount_malformation(amount: Any) -> WalletException | None:
+    """Return what is wrong with the amount of a movement, or None."""
     if not isinstance(amount, Decimal) or not amount.is_finite() or amount <= 0:
         return AmountInvalid(f"The amount must be a Decimal greater than zero, not {amount!r}.")
     if amount.adjusted() >= MAX_INTEGER_DIGITS or excess_digits(amount, MAX_DECIMAL_PLACES):
         return AmountInvalid(f"The amount {amount} has too many digits.")
-    if source == destination and source_bucket == destination_bucket:
-        return MovementInvalid("A movement must not lead to where it started.")
-    if not is_storable(asset, MAX_CODE_LENGTH, minimum=1):
-        return AssetMismatch("There is no such asset.")
-    return _find_place_malformation(source, source_bucket) or _find_place_malformation(
-        destination, destination_bucket
-    )
+    return None
 
 
-def _find_place_malformation(place: int | str, bucket: Bucket) -> WalletException | None:
+def find_asset_malformation(asset: str) -> WalletException | None:
+    """Return what is wrong with the code of an asset, or None."""
+    if is_storable(asset, MAX_CODE_LENGTH, minimum=1):
+        return None
+    return AssetMismatch("There is no such asset.")
+
+
+def find_place_malformation(place: int | str, bucket: Bucket) -> WalletException | None:
+    """Return what is wrong with a side of a movement, or None."""
     if isinstance(place, int):
         return None if 0 < place < MAX_ACCOUNT_ID else AccountNotFound("There is no such account.")
     if not is_storable(place, MAX_CODE_LENGTH, minimum=1):
@@ -242,10 +259,11 @@ def _find_place_malformation(place: int | str, bucket: Bucket) -> WalletExceptio
 
 def excess_digits(amount: Decimal, decimal_places: int) -> bool:
     """Tell whether the amount has a non-zero digit beyond `decimal_places`."""
-    _, digits, exponent = amount.as_tuple()
-    if not isinstance(exponent, int) or exponent >= -decimal_places:
-        return False
-    return any(digits[exponent + decimal_places :])
+    try:
+        EXACT.quantize(amount, UNITS[decimal_places])
+    except Inexact:
+        return True
+    return False
 
 
 def decide(

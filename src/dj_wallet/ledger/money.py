@@ -15,6 +15,8 @@ MAX_INTEGER_DIGITS: Final = MAX_DIGITS - MAX_DECIMAL_PLACES
 EXACT: Final = Context(prec=100, traps=[InvalidOperation, DivisionByZero, Overflow, Inexact])
 
 ZERO: Final = Decimal(0)
+# One unit of the last place, by the number of decimal places.
+UNITS: Final = tuple(Decimal((0, (1,), -places)) for places in range(MAX_DECIMAL_PLACES + 1))
 EIGHT_PLACES: Final = Decimal("0.00000001")
 
 # ASCII only: Decimal() itself would take full-width digits, underscores and surrounding white space.
@@ -63,7 +65,7 @@ def to_scale(number: Decimal, decimal_places: int) -> Decimal:
     :raises AmountInvalid: the number has more digits than that
     """
     try:
-        return EXACT.quantize(number, Decimal((0, (1,), -decimal_places)))
+        return EXACT.quantize(number, UNITS[decimal_places])
     except (Inexact, InvalidOperation):
         raise AmountInvalid(f"{number} has more than {decimal_places} decimal places.") from None
 

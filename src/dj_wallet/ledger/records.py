@@ -23,7 +23,7 @@ from django.utils import timezone
 from .engine import Entry, Posted
 from .fields import MoneyField
 from .post import post_one
-from .store.postgres import to_array, to_number_array, to_text_array
+from .store.postgres import to_array, to_text_array
 
 if TYPE_CHECKING:
     Field = models.Field[Any, Any]
@@ -379,11 +379,12 @@ def _plan_array(field: Field, type_: str, column: Column) -> ArrayColumn:
 
     if isinstance(field, models.JSONField):
         encoder = field.encoder
-        return ArrayColumn(find, lambda values: to_text_array(_write_json(values, encoder)))
+        return ArrayColumn(find, lambda values: to_text_array(write_json(values, encoder)))
     return ArrayColumn(find if is_plain else column.prepare, ARRAY_WRITERS[type_])
 
 
-def _write_json(values: Iterable[Any], encoder: Any) -> list[str | None]:
+def write_json(values: Iterable[Any], encoder: Any = None) -> list[str | None]:
+    """Return the JSON of each value; SQL's NULL for None."""
     return [
         None if value is None else "{}" if value == {} else json.dumps(value, cls=encoder)
         for value in values
@@ -398,6 +399,6 @@ ARRAY_WRITERS: Final[Mapping[str, Callable[[Sequence[Any]], str]]] = {
     "bigint": to_array,
     "boolean": to_array,
     "uuid": to_array,
-    "numeric": to_number_array,
+    "numeric": to_array,
     "text": _write_texts,
 }

@@ -18,6 +18,7 @@ from dj_wallet.ledger.errors import OutcomeUnknown, WalletException
 from dj_wallet.ledger.money import parse_amount
 from dj_wallet.utils import get_transfer_service, get_wallet_service
 
+from .bulk_at_once import move_many_at_once
 from .holding import find_wallets
 from .movements import (
     OUTSIDE,
@@ -154,6 +155,11 @@ def _move(
     using = find_alias(requests)
     if calls is not None:
         return run_each(calls, using, sender, is_atomic)
+    at_once = run_undoing(
+        lambda: move_many_at_once(requests, sender, using), sender=sender, using=using
+    )
+    if at_once is not None:
+        return [Result(Status.OK, record) for record in at_once]
     vetoes = _ask(requests, sender, is_atomic)
     asked = [request for at, request in enumerate(requests) if at not in vetoes]
 

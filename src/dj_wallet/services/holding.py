@@ -7,7 +7,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 from dj_wallet.abstract_models import DEFAULT_SLUG, AbstractWallet
-from dj_wallet.holders import forget_wallets, with_wallets
+from dj_wallet.holders import forget_wallets, recall_wallet, remember_wallet, with_wallets
 from dj_wallet.utils import get_wallet_model
 
 
@@ -29,11 +29,17 @@ def find_wallets(things: Sequence[Any]) -> list[Any]:
 
 
 def find_default_wallets(holders: Sequence[Any]) -> dict[int, Any]:
-    """Return the default wallets of these holders by the identity of the holder, with one query per model."""
+    """Return the default wallets of these holders by the identity of the holder, with one query per model.
+
+    The wallet that a holder remembers is not asked for again.
+    """
     found: dict[int, Any] = {}
     by_type: dict[type, list[Any]] = {}
     for holder in holders:
-        by_type.setdefault(type(holder), []).append(holder)
+        if (wallet := recall_wallet(holder, DEFAULT_SLUG)) is not None:
+            found[id(holder)] = wallet
+        else:
+            by_type.setdefault(type(holder), []).append(holder)
     for model, alike in by_type.items():
         if len(alike) > 1 and issubclass(model, models.Model):
             found |= _find_wallets_of(alike)
@@ -50,4 +56,8 @@ def _find_wallets_of(holders: Sequence[models.Model]) -> dict[int, Any]:
         slug=DEFAULT_SLUG,
     )
     by_key = {wallet.holder_id: wallet for wallet in wallets}
-    return {id(holder): by_key[holder.pk] for holder in holders if holder.pk in by_key}
+    found = {id(holder): by_key[holder.pk] for holder in holders if holder.pk in by_key}
+    for holder in holders:
+        if id(holder) in found:
+            remember_wallet(holder, found[id(holder)])
+    return found

@@ -316,6 +316,11 @@ def part_of(wallet: AbstractWallet, whole: Entry) -> Iterator[None]:
         _whole.reset(token)
 
 
+def is_part_named() -> bool:
+    """Tell whether the next movement of some wallet is a part of another entry."""
+    return _whole.get() is not None
+
+
 def take_counterpart(wallet: AbstractWallet, given: str) -> str:
     """Return the system account that `counterpart` names for this wallet, once, or the one given."""
     named = _counterpart.get()

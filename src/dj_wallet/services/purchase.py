@@ -22,6 +22,7 @@ from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wall
 from dj_wallet.pricing import Line, Quote, price_line
 from dj_wallet.utils import get_transfer_service
 
+from .cart_at_once import pay_cart_at_once
 from .holding import find_default_wallets
 from .movements import (
     build_transaction,
@@ -414,7 +415,9 @@ def _write(
     purchase, rows, transactions, transfers, entry = written
     if entry is None:
         insert_in_order([purchase, *rows], using)
-    elif not _pay_at_once(written, sender, using):
+    elif not _pay_at_once(written, sender, using) and not pay_cart_at_once(
+        entry, purchase, rows, transactions, transfers, sender=sender, using=using
+    ):
         post_records(
             entry,
             transactions,

@@ -1,0 +1,263 @@
+"""Many movements that PostgreSQL makes and records in one statement, where nobody has a say in it and nobody is told.
+
+As `at_once`, for a whole call: None, with nothing written, when any item might be refused or has a key that was used.
+The items are prepared in loops of few calls: of 10,000 deposits the layers of the careful way took 60 of 75 µs each.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, TypeVar
+from uuid import UUID
+
+from django.db import connections, models
+from django.db.models.base import ModelState
+from django.utils import timezone
+
+from dj_wallet.ledger.engine import Entry, Movement
+from dj_wallet.ledger.errors import WalletException
+from dj_wallet.ledger.ids import make_uuids
+from dj_wallet.ledger.money import parse_amount, trim
+from dj_wallet.ledger.records import list_fixed_defaults, write_json
+from dj_wallet.ledger.store.postgres import (
+    BATCH_TYPES,
+    Batch,
+    shorten,
+    to_array,
+    to_text_array,
+)
+from dj_wallet.ledger.watch import moving
+from dj_wallet.models import Transaction, Transfer, Wallet
+
+from .at_once import get_wallet_type, is_plain
+from .movements import Request, is_part_named
+from .recorded import find_pending_keys
+
+TYPES: Final = (
+    *(f"{name}[]" for name in BATCH_TYPES),
+    *("timestamptz", "integer", "boolean", "boolean", "uuid[]", "text[]", "uuid[]", "text"),
+)
+PARAMETERS: Final = ", ".join(f"%s::{name}" for name in TYPES)
+MOVE_BATCH: Final = f"SELECT * FROM dj_wallet_move_batch({PARAMETERS})"
+COMPLETED: Final = ("completed", True)
+
+M = TypeVar("M", bound=models.Model)
+
+
+class Plan(NamedTuple):
+    """Movements of one kind: what they do to the accounts, their amounts, and the wallets by key."""
+
+    requests: Sequence[Request]
+    batch: Batch
+    amounts: list[Decimal]
+    wallets: dict[int, Wallet]
+    has_withdrawal: bool
+    has_deposit: bool
+
+    @property
+    def sides(self) -> int:
+        """How many transactions each of them has."""
+        return self.has_withdrawal + self.has_deposit
+
+
+class Written(NamedTuple):
+    """What the database said: keys in order, and balances in the order of the accounts."""
+
+    entry_ids: list[int]
+    transaction_ids: list[int]
+    transfer_ids: list[int] | None
+    balances: list[Decimal]
+
+
+def move_many_at_once(requests: Sequence[Request], sender: type, using: str) -> list[Any] | None:
+    """Move the money of all requests, which are of one kind, and return their records in order.
+
+    The wallets are up to date afterwards. Needs an open transaction. Never raises for a refusal: the caller's
+    transaction stays usable.
+    """
+    if not is_plain(sender, using) or is_part_named():
+        return None
+    plan = _plan(requests)
+    if plan is None:
+        return None
+    keys = list(plan.batch.keys)
+    if keys and find_pending_keys(Transaction, keys, using):
+        return None
+    now, metas = timezone.now(), _list_metas(plan)
+    uuids = make_uuids(len(metas))
+    transfer_uuids = make_uuids(len(requests)) if plan.sides == 2 else []
+    written = _write(plan, now, uuids, metas, transfer_uuids, using)
+    if written is None:
+        return None
+    _show_balances(plan, written.balances)
+    transactions = _make_transactions(plan, written, now, uuids, metas, using)
+    if written.transfer_ids is None:
+        return transactions
+    return _make_transfers(plan, written, now, transfer_uuids, transactions, using)
+
+
+def _plan(requests: Sequence[Request]) -> Plan | None:
+    """Return what is to be moved, or None if an item is not certain to be accepted."""
+    is_from, is_to = (
+        not isinstance(side, str) for side in (requests[0].source, requests[0].destination)
+    )
+    batch, wallets = Batch(), dict[int, Wallet]()
+    plan = Plan(requests, batch, [], wallets, has_withdrawal=is_from, has_deposit=is_to)
+    for kind, source, destination, value, _, key, allow_overdraft, *_ in requests:
+        if isinstance(source, str) == is_from or isinstance(destination, str) == is_to:
+            return None  # not one of the same kind
+        wallet: Any = source if is_from else destination
+        left, right = _find_place(source, wallets), _find_place(destination, wallets)
+        if left is None or right is None:
+            return None
+        try:
+            amount = parse_amount(value, wallet.decimal_places)
+        except WalletException:
+            return None
+        movement = Movement(left, right, amount, wallet.asset_id)
+        if not batch.add(Entry(kind, (movement,), key, allow_overdraft=allow_overdraft)):
+            return None
+        plan.amounts.append(amount)
+    return plan
+
+
+def _find_place(side: Any, wallets: dict[int, Wallet]) -> int | str | None:
+    """Return the account of a side and note its wallet; None if it is not one wallet of ours, seen as one object."""
+    if isinstance(side, str):
+        return side
+    pk: int | None = side.__dict__.get("account_ptr_id")
+    if type(side) is not Wallet or pk is None or wallets.setdefault(pk, side) is not side:
+        return None
+    return pk
+
+
+def _list_metas(plan: Plan) -> list[dict[str, Any]]:
+    """Return what each transaction says, a withdrawal before its deposit."""
+    metas = []
+    for request in plan.requests:
+        meta = request.meta or {}
+        if plan.has_withdrawal:
+            metas.append({**meta, **request.source_meta})
+        if plan.has_deposit:
+            metas.append({**meta, **request.destination_meta})
+    return metas
+
+
+def _write(
+    plan: Plan,
+    now: datetime,
+    uuids: Sequence[UUID],
+    metas: Sequence[dict[str, Any]],
+    transfer_uuids: Sequence[UUID],
+    using: str,
+) -> Written | None:
+    parameters: list[Any] = [
+        *plan.batch.list_parameters(),
+        *(now, get_wallet_type(), plan.has_withdrawal, plan.has_deposit),
+        *(to_array(uuids), to_text_array(shorten(write_json(metas)))),
+        *(to_array(transfer_uuids), plan.requests[0].transfer_status),
+    ]
+    with moving(plan.batch.accounts, using), connections[using].cursor() as cursor:
+        cursor.execute(MOVE_BATCH, parameters)
+        row = cursor.fetchone()
+    return row and Written(*row)
+
+
+def _show_balances(plan: Plan, balances: Sequence[Decimal]) -> None:
+    """Show the new balances on the wallet objects that the caller holds."""
+    accounts = plan.batch.accounts
+    for pk, balance in zip(sorted(accounts), balances, strict=True):
+        wallet = plan.wallets[pk]
+        wallet.balance = trim(balance)
+        wallet.version += accounts[pk].touches
+
+
+def _make_transactions(
+    plan: Plan,
+    written: Written,
+    now: datetime,
+    uuids: Sequence[UUID],
+    metas: Sequence[dict[str, Any]],
+    using: str,
+) -> list[Transaction]:
+    fixed = {
+        **list_fixed_defaults(Transaction),
+        "payable_type_id": get_wallet_type(),
+        "created_at": now,
+        "updated_at": now,
+    }
+    rows = zip(written.transaction_ids, uuids, metas, strict=True)
+    records = []
+    for request, amount, entry_id in zip(
+        plan.requests, plan.amounts, written.entry_ids, strict=True
+    ):
+        key = request.idempotency_key if plan.sides == 1 else None
+        for type_, wallet in (("withdraw", request.source), ("deposit", request.destination)):
+            if not isinstance(wallet, str):
+                pk, uuid, meta = next(rows)
+                account = wallet.__dict__["account_ptr_id"]
+                values = {
+                    **fixed,
+                    "id": pk,
+                    "uuid": uuid,
+                    "type": type_,
+                    "amount": amount,
+                    "meta": meta,
+                    "payable_id": account,
+                    "wallet_id": account,
+                    "entry_id": entry_id,
+                    "idempotency_key": key,
+                    "_known_status": COMPLETED,
+                }
+                records.append(_make(Transaction, values, {"wallet": wallet}, using))
+    return records
+
+
+def _make_transfers(
+    plan: Plan,
+    written: Written,
+    now: datetime,
+    uuids: Sequence[UUID],
+    transactions: Sequence[Transaction],
+    using: str,
+) -> list[Transfer]:
+    type_id = get_wallet_type()
+    fixed = {
+        **list_fixed_defaults(Transfer),
+        "from_type_id": type_id,
+        "to_type_id": type_id,
+        "created_at": now,
+        "updated_at": now,
+    }
+    records = []
+    for request, pk, uuid, withdraw, deposit in zip(
+        plan.requests,
+        written.transfer_ids or (),
+        uuids,
+        transactions[::2],
+        transactions[1::2],
+        strict=True,
+    ):
+        values = {
+            **fixed,
+            "id": pk,
+            "uuid": uuid,
+            "status": request.transfer_status,
+            "from_id": withdraw.wallet_id,
+            "to_id": deposit.wallet_id,
+            "withdraw_id": withdraw.pk,
+            "deposit_id": deposit.pk,
+            "entry_id": withdraw.entry_id,
+            "idempotency_key": request.idempotency_key,
+        }
+        records.append(_make(Transfer, values, {"withdraw": withdraw, "deposit": deposit}, using))
+    return records
+
+
+def _make(model: type[M], values: dict[str, Any], related: dict[str, Any], using: str) -> M:
+    """Return the instance of a row that was written."""
+    record = model.__new__(model)
+    state = ModelState()
+    state.adding, state.db, state.fields_cache = False, using, related
+    record.__dict__ = {"_state": state, **values}
+    return record

@@ -1,0 +1,9 @@
+"""Public identifiers."""
+
+from dj_wallet.ledger.ids import make_uuids
+
+
+def test_identifiers_made_together_ascend_and_all_differ():
+    made = make_uuids(1_000)
+    assert made == sorted(set(made))
+    assert {(one.version, one.variant) for one in made} == {(7, "specified in RFC 4122")}
