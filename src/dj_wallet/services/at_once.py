@@ -254,6 +254,16 @@ class Written(NamedTuple):
         return record
 
 
+def mark_written(record: Any, key: int, entry_id: int, now: datetime, using: str) -> None:
+    """Let the record be what the database has."""
+    values, state = record.__dict__, record._state
+    values.update(id=key, entry_id=entry_id, created_at=now, updated_at=now)
+    state.adding, state.db = False, using
+    if type(record) is Transfer:
+        sides = state.fields_cache
+        values.update(withdraw_id=sides["withdraw"].pk, deposit_id=sides["deposit"].pk)
+
+
 class Sides(dict[str, Any]):
     """The related records of a transfer, which Django finds here; most callers never look at them."""
 

@@ -1,7 +1,6 @@
 """Payments for one product, which PostgreSQL makes and records in one statement."""
 
 import json
-from datetime import datetime
 from typing import Any, Final
 
 from django.db import connections
@@ -12,7 +11,7 @@ from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.utils import get_wallet_service
 
-from .at_once import is_plain, show_balance
+from .at_once import is_plain, mark_written, show_balance
 from .movements import get_wallet, is_customised
 
 PAY: Final = (
@@ -64,7 +63,7 @@ def pay_at_once(
         return False
     for record, key in zip((withdraw, deposit, transfer), keys, strict=True):
         if record is not None:
-            _mark_written(record, key, entry_id, now, using)
+            mark_written(record, key, entry_id, now, using)
     purchase.__dict__.update(id=purchase_id, entry_id=entry_id, created_at=now)
     line.__dict__.update(
         id=line_id, purchase_id=purchase_id, payment_id=keys[0], transfer_id=keys[2]
@@ -75,16 +74,6 @@ def pay_at_once(
     if receiver is not None:
         show_balance(receiver, receiver_after)
     return True
-
-
-def _mark_written(record: Any, key: int, entry_id: int, now: datetime, using: str) -> None:
-    """Let the record be what the database has."""
-    values, state = record.__dict__, record._state
-    values.update(id=key, entry_id=entry_id, created_at=now, updated_at=now)
-    state.adding, state.db = False, using
-    if type(record) is Transfer:
-        sides = state.fields_cache
-        values.update(withdraw_id=sides["withdraw"].pk, deposit_id=sides["deposit"].pk)
 
 
 def _is_short(
