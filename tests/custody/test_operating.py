@@ -187,11 +187,32 @@ def test_every_list_is_shown_without_keys(world, rich, operator, model, key):
 # The service alone
 
 
+SEED_001 = {
+    "get": ["balance", "deposit-address", "history"],
+    "post": [
+        "withdraw",
+        "internal/lock",
+        "internal/unlock",
+        "internal/pay-order",
+        "internal/convert-to-escrow",
+        "internal/release-escrow",
+        "internal/refund-escrow",
+    ],
+}
+
+
+@override_settings(ROOT_URLCONF="wallet_service.urls_custody")
+@pytest.mark.parametrize(
+    ("method", "path"), [(method, path) for method, paths in SEED_001.items() for path in paths]
+)
+def test_alone_it_serves_every_path_of_its_seed(served, method, path):
+    assert getattr(Client(), method)(f"/api/v1/wallet/{path}/").status_code == 401
+
+
 @override_settings(ROOT_URLCONF="wallet_service.urls_custody")
 def test_alone_it_serves_its_own_paths_only(served, alice):
     client = Client()
     assert client.get("/healthz").status_code == 200
-    assert client.get("/api/v1/wallet/balance/").status_code == 401
     assert client.get("/wallets/").status_code == 404
     assert client.get("/admin/").status_code == 404
 
@@ -213,7 +234,7 @@ def test_no_log_line_of_custody_shows_a_key(world, rich, key, caplog):
 def test_the_start_script_names_every_program():
     script = "services/custody/start"
     answer = subprocess.run([script, "nonsense"], capture_output=True, text=True, check=False)
-    assert (answer.returncode, answer.stderr) == (2, "start [web|scan|send|sign]\n")
+    assert (answer.returncode, answer.stderr) == (2, "start [web|work|scan|send|sign]\n")
     assert os.access(script, os.X_OK)
 
 

@@ -11,6 +11,10 @@ from dj_wallet.custody.models import Address, AllowedAddress, Chain, WithdrawalR
 from dj_wallet.custody.services.reconciliation import reconcile
 from dj_wallet.identity.models import User
 from dj_wallet.identity.services import create_api_key
+from dj_wallet.ledger.models import Posting
+from dj_wallet.rest.bodies import show_time
+from dj_wallet.services.escrow import dispute_escrow, open_escrow, refund_escrow
+from dj_wallet.services.holds import place_hold
 from tests.custody.conftest import DOGE, get_address, look
 from tests.rest.api import Api
 
@@ -48,15 +52,37 @@ def test_the_balance_says_what_is_there_and_what_comes(world, alice, api):
         "coin": "DOGE",
         "available": "0.00000000",
         "locked": "0.00000000",
+        "locked_bids": "0.00000000",
+        "locked_escrow": "0.00000000",
         "pending": "0.00000000",
         "incoming": [
             {"txid": txid, "vout": 0, "amount": "12.50000000", "confirmations": 2, "required": 6}
         ],
         "version": 0,
+        "updated_at": show_time(alice.updated_at),
     }
     world.mine(4)
     body = api.get("/api/v1/wallet/balance").body
     assert (body["available"], body["incoming"]) == ("12.50000000", [])
+
+
+def test_the_balance_says_what_bids_and_escrows_keep(world, rich, bob, api):
+    place_hold(wallet=rich, amount=30, reference_type="auction", reference_id="1")
+    place_hold(wallet=rich, amount=5, reference_type="auction", reference_id="2")
+    pay = {"buyer": rich, "seller": bob, "amount": 20}
+    open_escrow(order_id="kept", **pay)
+    dispute_escrow(open_escrow(order_id="disputed", **pay))
+    refund_escrow(open_escrow(order_id="over", **pay))
+    body = api.get("/api/v1/wallet/balance/").body
+    assert {
+        name: body[name] for name in ("available", "locked", "locked_bids", "locked_escrow")
+    } == {
+        "available": "25.00000000",
+        "locked": "75.00000000",
+        "locked_bids": "35.00000000",
+        "locked_escrow": "40.00000000",
+    }
+    assert body["updated_at"] == show_time(Posting.objects.latest("pk").created_at)
 
 
 def test_a_balance_costs_two_statements(served, alice, api, django_assert_num_queries):

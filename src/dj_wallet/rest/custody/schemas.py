@@ -73,9 +73,12 @@ class BalanceBody(serializers.Serializer[Any]):
     coin = serializers.CharField()
     available = BalanceField()
     locked = AmountField()
+    locked_bids = AmountField()
+    locked_escrow = AmountField()
     pending = AmountField()
     incoming = IncomingBody(many=True)
     version = serializers.IntegerField()
+    updated_at = serializers.DateTimeField()
 
 
 class CoinAddressBody(serializers.Serializer[Any]):

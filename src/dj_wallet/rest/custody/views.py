@@ -88,7 +88,7 @@ class BalanceView(CoinView):
     )
     def get(self, request: Request) -> Response:
         coin = self.get_coin()
-        wallet = queries.find_wallet_with_incoming(self.user, coin)
+        wallet = queries.find_wallet_in_detail(self.user, coin)
         return Response(show_balance(wallet or self.get_wallet(coin), self.user))
 
 
