@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from dj_wallet.rest.custody.urls import urlpatterns as custody_patterns
 from dj_wallet.rest.events.urls import urlpatterns as event_patterns
+from dj_wallet.rest.exchanges.staff_views import MetricsView
 from dj_wallet.rest.health import HealthView, ReadinessView
 from dj_wallet.rest.holds.urls import urlpatterns as hold_patterns
 from dj_wallet.rest.routes import either
@@ -19,6 +20,7 @@ urlpatterns = [
     *event_patterns,
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
+    *either("metrics", MetricsView, "metrics"),
     path(
         "api/schema/",
         SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[]),

@@ -50,10 +50,11 @@ def count_request(exchange: str, code: str, seconds: float) -> None:
         LIMITED.labels(exchange).inc()
 
 
-def render() -> bytes:
-    """Return everything in the text format of Prometheus."""
+def render(*others: Collector) -> bytes:
+    """Return everything in the text format of Prometheus, with what other apps collect."""
     registry = CollectorRegistry()
-    registry.register(Rows())
+    for collector in (Rows(), *others):
+        registry.register(collector)
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
