@@ -265,3 +265,15 @@ def test_failure_codes_of_withdrawals_are_documented():
     text = (Path(__file__).parents[2] / "docs" / "reference" / "errors.md").read_text()
     section = text.partition("## Of failed withdrawals of coins\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == {CANCELLED, GIVEN_UP}
+
+
+def test_each_of_the_42_pitfalls_has_a_test_that_exists():
+    root = Path(__file__).parents[2]
+    guide = (root / "docs" / "guides" / "custody.md").read_text()
+    rows = re.findall(r"^\| (\d+)\. [^|]+ \| (.*) \|$", guide, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 43))
+    for number, cell in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", cell)
+        assert named, number
+        for file, name in named:
+            assert f"def {name}(" in (root / file).read_text(), (number, name)

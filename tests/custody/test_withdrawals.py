@@ -301,6 +301,27 @@ def test_what_the_signer_refuses_can_be_given_back_once(world, rich):
     world.check_books()
 
 
+@pytest.mark.parametrize("when", ["before it is planned", "before it is signed"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"destination_address": "moneyqMan7uh8FqdCA2BV5yZ8qVrc9ikLP"},
+        {"amount": Decimal("11")},
+        {"max_network_fee": Decimal("40")},
+    ],
+)
+def test_a_row_that_was_changed_behind_our_back_is_not_signed(world, rich, when, change):
+    """Pitfall 38: whoever can write to the database cannot write a seal."""
+    withdrawal = withdraw(rich, world.outside)
+    if when == "before it is signed":
+        plan_next_withdrawal(DOGE)
+    WithdrawalRequest.objects.update(**change)
+    world.work()
+    assert (status(withdrawal), withdrawal.hold_reason) == ("PROCESSING", "refused_by_signer")
+    assert ChainTransaction.objects.get().raw is None
+    assert world.chain.mempool == {}
+
+
 # Outputs
 
 
