@@ -90,6 +90,17 @@ def test_the_balance_says_what_bids_and_escrows_keep(world, rich, bob, api):
     assert body["updated_at"] == show_time(Posting.objects.latest("pk").created_at)
 
 
+def test_a_balance_that_is_known_is_not_sent_again(world, alice, api):
+    first = api.get("/api/v1/wallet/balance/").headers["ETag"]
+    assert api.get("/api/v1/wallet/balance/", If_None_Match=first).status == 304
+    world.pay((get_address(alice), "12.5"))
+    world.mine()
+    second = api.get("/api/v1/wallet/balance/", If_None_Match=first)
+    assert (second.status, len(second.body["incoming"])) == (200, 1)
+    world.mine()  # one confirmation more
+    assert api.get("/api/v1/wallet/balance/", If_None_Match=second.headers["ETag"]).status == 200
+
+
 def test_a_balance_costs_two_statements(served, alice, api, django_assert_num_queries):
     api.get("/api/v1/wallet/balance/")  # remembers the use of the key, and the type of users
     with django_assert_num_queries(2):

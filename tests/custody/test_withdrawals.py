@@ -17,7 +17,12 @@ from dj_wallet.custody.errors import (
     WithdrawalsPaused,
 )
 from dj_wallet.custody.models import AllowedAddress, Chain, ChainTransaction, WithdrawalRequest
-from dj_wallet.custody.services.spending import bump_withdrawal, plan_next_withdrawal, plan_sweep
+from dj_wallet.custody.services.spending import (
+    ask_again,
+    bump_withdrawal,
+    plan_next_withdrawal,
+    plan_sweep,
+)
 from dj_wallet.custody.services.withdrawals import (
     allow_address,
     approve_withdrawal,
@@ -433,8 +438,6 @@ def test_a_sweep_goes_to_cold_storage_and_to_nothing_else(world, rich):
     world.sign()
     swept.refresh_from_db()
     assert swept.status == "refused"  # the signer knows no cold address of its own
-    from dj_wallet.custody.services.spending import ask_again
-
     world.limits = world.limits.__class__(10**15, 10**15, frozenset([world.outside]))
     ask_again(swept.pk)
     world.sign()

@@ -78,14 +78,19 @@ def reaches_database() -> bool:
 
 def list_networks() -> list[dict[str, Any]]:
     """Return how far each network is read. A node that is away makes no process unready: balances can be asked for."""
+    try:
+        networks = list_health()
+    except Error as error:  # such as tables that are not migrated yet
+        logger.warning("The networks cannot be read: %s", error)
+        return []
     return [
         {
             "network": one.network,
             "state": one.state,
             "blocks_behind": one.blocks_behind,
-            "look_age_seconds": one.look_age and int(one.look_age.total_seconds()),
+            "look_age_seconds": None if one.look_age is None else int(one.look_age.total_seconds()),
         }
-        for one in list_health()
+        for one in networks
     ]
 
 
