@@ -42,7 +42,8 @@ AMOUNT: Final = re.compile(r'"<(-?\d+\.\d{8})>"')
 PAGE: Final = """<!doctype html><meta charset=utf-8><title>Faucet</title>
 <style>body{{font:16px/1.5 system-ui;max-width:40rem;margin:3rem auto;padding:0 1rem}}input{{font:inherit;padding:.3rem}}
 input[name=address]{{width:100%;box-sizing:border-box}}</style>
-<h1>Faucet</h1><p>A chain of coins that are worth nothing. Height {height}, {waiting} waiting for a block.</p>{note}
+<h1>Faucet</h1><p>A chain of coins that are worth nothing. Height {height}, {waiting} waiting for a block.
+Coins can be sent back to {address}.</p>{note}
 <form method=post action=/faucet><p><label>Address<br><input name=address required autofocus></label>
 <p><label>Amount in DOGE<br><input name=amount value=100 required></label> <button>Pay</button></form>
 <form method=post action=/mine><p><button>Mine a block now</button></form>"""
@@ -401,6 +402,7 @@ def _show_page(chain: Chain, note: str = "") -> str:
     return PAGE.format(
         height=chain.height,
         waiting=len(chain.mempool),
+        address=chain.faucet_address,
         note=f"<p><strong>{html.escape(note)}</strong>" if note else "",
     )
 

@@ -296,7 +296,7 @@ SPECTACULAR_SETTINGS = {
         "PayoutFrequency": "dj_wallet.rest.payouts.schemas.FREQUENCIES",
         "RecurringPayoutStatus": "dj_wallet.rest.payouts.schemas.RECURRING_STATUSES",
         "WithdrawalStatus": "dj_wallet.rest.custody.schemas.WITHDRAWAL_STATUSES",
-        "ChainState": "dj_wallet.rest.custody.schemas.CHAIN_STATES",
+        "ChainState": "dj_wallet.rest.schemas.CHAIN_STATES",
         "EntryType": "dj_wallet.rest.custody.schemas.ENTRY_TYPES",
         "LedgerAccount": "dj_wallet.rest.custody.schemas.LEDGER_ACCOUNTS",
         "SyncStatus": "dj_wallet.rest.exchanges.schemas.SYNC_STATUSES",

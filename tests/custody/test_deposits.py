@@ -5,13 +5,21 @@ from decimal import Decimal
 import pytest
 
 from dj_wallet.custody.models import Address, Chain, DepositAddress, Output
+from dj_wallet.custody.served import connect_node
 from dj_wallet.custody.services.addresses import get_deposit_address, rotate_deposit_address
 from dj_wallet.custody.services.scanner import rescan_blocks, scan_chain
 from dj_wallet.custody.services.users import generate_deposit_address, get_or_create_wallet
 from dj_wallet.identity.models import User
 from dj_wallet.ledger.models import Posting
 from dj_wallet.models import Transaction
-from tests.custody.conftest import DOGE, get_address, list_events, look, system_balance
+from tests.custody.conftest import (
+    DOGE,
+    get_address,
+    list_events,
+    look,
+    system_balance,
+    withdraw,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -63,8 +71,6 @@ def test_dust_is_kept_and_not_credited(world, alice):
 
 
 def test_what_strangers_send_to_our_change_is_nobodys(world, rich):
-    from tests.custody.conftest import withdraw
-
     withdraw(rich, world.outside)
     world.work()
     change = Address.objects.get(purpose="change")
@@ -102,8 +108,6 @@ def test_a_deposit_mined_at_the_height_at_which_its_address_was_made_counts(worl
 
 
 def test_the_first_look_begins_at_the_newest_block(sandbox, served, alice):
-    from dj_wallet.custody.served import connect_node
-
     with connect_node(DOGE) as node:
         scan_chain(DOGE, node)
     assert Chain.objects.get().height == sandbox.height

@@ -28,6 +28,7 @@ from tests.custody.conftest import (
     system_balance,
     withdraw,
 )
+from tests.custody.crowd import pay_a_crowd
 from tests.custody.litecoin import LitecoinNode
 
 pytestmark = pytest.mark.django_db
@@ -271,3 +272,9 @@ def test_spend_what_is_not_there_twice_is_refused_by_the_node_and_by_us(world, r
     world.mine(6)
     assert (get_status(first), get_status(second)) == ("CONFIRMED", "CONFIRMED")
     world.check_books()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_crowd_of_workers_pays_every_withdrawal_once(world, alice):
+    """Pitfall 17, on a node that would refuse what is spent twice."""
+    pay_a_crowd(world, alice, output="0.25", amount="0.2")

@@ -4,12 +4,19 @@ from decimal import Decimal
 
 import pytest
 
+from dj_wallet.custody.chain.addresses import get_script
+from dj_wallet.custody.chain.node import Node
+from dj_wallet.custody.chain.transactions import Outpoint, build_unsigned, sign
+from dj_wallet.custody.chain.transactions import Output as PaidOutput
+from dj_wallet.custody.errors import WithdrawalsFrozen
 from dj_wallet.custody.models import Block, Chain, Output, WithdrawalRequest
 from dj_wallet.custody.services import scanner
 from dj_wallet.custody.services.chains import unfreeze
-from dj_wallet.custody.services.reconciliation import compare
+from dj_wallet.custody.services.reconciliation import compare, reconcile
 from dj_wallet.custody.services.scanner import rewind_chain, scan_chain
+from dj_wallet.custody.services.spending import plan_next_withdrawal
 from dj_wallet.custody.services.withdrawals import request_withdrawal
+from dj_wallet.ledger.audit import audit_ledger
 from tests.custody.conftest import (
     DOGE,
     get_address,
@@ -177,8 +184,6 @@ def test_a_node_of_another_chain_changes_nothing(world, rich, rows, litecoin):
 
 def test_a_node_that_is_away_changes_nothing(world, rich, rows, settings):
     before = rows()
-    from dj_wallet.custody.chain.node import Node
-
     with Node("http://127.0.0.1:1/", network=world.node.network) as nobody:
         scan_chain(DOGE, nobody)
     assert Chain.objects.get().state == Chain.State.NODE_DOWN
@@ -220,22 +225,14 @@ def test_a_block_that_does_not_follow_our_last_one_is_not_read(world, rich):
 def test_an_output_spent_by_strangers_stops_everything(world, rich, key):
     """Whoever spends it has our key."""
     output = Output.objects.get()
-    from dj_wallet.custody.chain.addresses import get_script
-    from dj_wallet.custody.chain.transactions import Outpoint, build_unsigned, sign
-    from dj_wallet.custody.chain.transactions import Output as PaidOutput
-
     stolen = build_unsigned(
         [Outpoint(output.txid, output.vout)],
         [PaidOutput(99 * 10**8, get_script(world.outside, key.network))],
     )
     world.chain.send(sign(stolen, [key.get_child(0, 0)]).serialize())
     world.mine()
-    from dj_wallet.custody.services.reconciliation import reconcile
-
     assert reconcile(DOGE, world.node).unexplained == -100
     assert "not ours" in Chain.objects.get().frozen_because
-    from dj_wallet.custody.errors import WithdrawalsFrozen
-
     with pytest.raises(WithdrawalsFrozen):
         request_withdrawal(wallet=rich, network=DOGE, amount=1, address=world.outside)
     assert list_events("reserve.mismatch")[0] == "reserve.mismatch"
@@ -243,16 +240,11 @@ def test_an_output_spent_by_strangers_stops_everything(world, rich, key):
 
 def test_an_output_that_the_node_does_not_have_stops_everything(world, rich):
     Output.objects.update(vout=9)
-    from dj_wallet.custody.services.reconciliation import reconcile
-
     assert len(reconcile(DOGE, world.node, full=True).node_problems) == 1
     assert Chain.objects.get().frozen_because
 
 
 def test_a_balance_that_nothing_explains_stops_everything(world, rich):
-    from dj_wallet.custody.services.reconciliation import reconcile
-    from dj_wallet.ledger.audit import audit_ledger
-
     Output.objects.update(amount=Decimal("100.00000001"))
     assert reconcile(DOGE, world.node).unexplained == Decimal("0.00000001")
     assert Chain.objects.get().frozen_because
@@ -265,8 +257,6 @@ def test_in_a_frozen_network_nothing_is_planned_signed_or_sent_for_the_first_tim
     world.work()
     assert get_status(withdrawal) == "PENDING"
     unfreeze(Chain.objects.get())
-    from dj_wallet.custody.services.spending import plan_next_withdrawal
-
     plan_next_withdrawal(DOGE)
     Chain.objects.update(frozen_because="a test")
     assert world.sign() == 0

@@ -1,16 +1,25 @@
 """Seed 001's paths: balance, deposit address, withdrawal, history."""
 
-import json
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.db.models import F
 from django.test import Client
 
+from dj_wallet.custody.health import list_health
 from dj_wallet.custody.models import Address, AllowedAddress, Chain, WithdrawalRequest
 from dj_wallet.custody.services.reconciliation import reconcile
+from dj_wallet.custody.services.spending import plan_next_withdrawal
+from dj_wallet.custody.services.users import get_or_create_wallet
 from dj_wallet.identity.models import User
 from dj_wallet.identity.services import create_api_key
+from dj_wallet.ledger.models import Posting
+from dj_wallet.rest.bodies import show_time
+from dj_wallet.services.escrow import dispute_escrow, open_escrow, refund_escrow
+from dj_wallet.services.holds import place_hold
 from tests.custody.conftest import DOGE, get_address, look
 from tests.rest.api import Api
 
@@ -48,15 +57,48 @@ def test_the_balance_says_what_is_there_and_what_comes(world, alice, api):
         "coin": "DOGE",
         "available": "0.00000000",
         "locked": "0.00000000",
+        "locked_bids": "0.00000000",
+        "locked_escrow": "0.00000000",
         "pending": "0.00000000",
         "incoming": [
             {"txid": txid, "vout": 0, "amount": "12.50000000", "confirmations": 2, "required": 6}
         ],
         "version": 0,
+        "updated_at": show_time(alice.updated_at),
     }
     world.mine(4)
     body = api.get("/api/v1/wallet/balance").body
     assert (body["available"], body["incoming"]) == ("12.50000000", [])
+
+
+def test_the_balance_says_what_bids_and_escrows_keep(world, rich, bob, api):
+    place_hold(wallet=rich, amount=30, reference_type="auction", reference_id="1")
+    place_hold(wallet=rich, amount=5, reference_type="auction", reference_id="2")
+    pay = {"buyer": rich, "seller": bob, "amount": 20}
+    open_escrow(order_id="kept", **pay)
+    dispute_escrow(open_escrow(order_id="disputed", **pay))
+    refund_escrow(open_escrow(order_id="over", **pay))
+    body = api.get("/api/v1/wallet/balance/").body
+    assert {
+        name: body[name] for name in ("available", "locked", "locked_bids", "locked_escrow")
+    } == {
+        "available": "25.00000000",
+        "locked": "75.00000000",
+        "locked_bids": "35.00000000",
+        "locked_escrow": "40.00000000",
+    }
+    assert body["updated_at"] == show_time(Posting.objects.latest("pk").created_at)
+
+
+def test_a_balance_that_is_known_is_not_sent_again(world, alice, api):
+    first = api.get("/api/v1/wallet/balance/").headers["ETag"]
+    assert api.get("/api/v1/wallet/balance/", If_None_Match=first).status == 304
+    world.pay((get_address(alice), "12.5"))
+    world.mine()
+    second = api.get("/api/v1/wallet/balance/", If_None_Match=first)
+    assert (second.status, len(second.body["incoming"])) == (200, 1)
+    world.mine()  # one confirmation more
+    assert api.get("/api/v1/wallet/balance/", If_None_Match=second.headers["ETag"]).status == 200
 
 
 def test_a_balance_costs_two_statements(served, alice, api, django_assert_num_queries):
@@ -240,6 +282,76 @@ def test_an_allowed_address_waits(served, world, api):
 # Internal
 
 
+@pytest.fixture
+def service(db) -> Api:
+    """A program of ours."""
+    user = User.objects.create(username="service", is_staff=True)
+    return open_api(user, scopes=["internal"])
+
+
+def test_bids_and_orders_are_of_the_coin_that_deposits_are(world, rich, service):
+    """As in seed 001 nobody names a coin; and whoever sells for the first time gets a wallet."""
+    bid = {"user_id": str(rich.holder_id), "reference_type": "auction", "reference_id": "1"}
+    carol = User.objects.create(username="carol")
+    sale = {"seller_id": str(carol.pk), "fee_amount": "1"}
+    locked = service.post("/api/v1/wallet/internal/lock/", {**bid, "amount": "30"}, key="a")
+    assert (locked.status, locked.body["coin"]) == (201, "DOGE")
+    service.post("/api/v1/wallet/internal/unlock/", {**bid, "amount": "5"}, key="b")
+    del bid["user_id"]
+    buyer = {"buyer_id": str(rich.holder_id), "order_id": "1"}
+    won = service.post(
+        "/api/v1/wallet/internal/convert-to-escrow/", {**bid, **buyer, **sale}, key="c"
+    )
+    assert (won.status, won.body["amount"]) == (201, "25.00000000")
+    order = {"user_id": str(rich.holder_id), "order_id": "2", "amount": "10", **sale}
+    assert service.post("/api/v1/wallet/internal/pay-order/", order, key="d").status == 201
+    for number in "12":
+        path = "/api/v1/wallet/internal/release-escrow/"
+        assert service.post(path, {"order_id": number}, key=number).status == 200
+    assert look(get_or_create_wallet(carol.pk)) == (33, 0)
+    assert look(rich) == (65, 0)
+
+
+def test_who_does_not_exist_is_paid_nothing(world, rich, service, snapshot):
+    before = snapshot()
+    order = {"user_id": str(rich.holder_id), "seller_id": str(uuid4()), "order_id": "2"}
+    answer = service.post("/api/v1/wallet/internal/pay-order/", {**order, "amount": "1"}, key="a")
+    assert (answer.status, answer.code) == (422, "account_not_found")
+    assert snapshot() == before
+
+
+def test_monitors_see_what_waits(world, rich, api, service):
+    withdraw(api, world)
+    (network,) = list_health()
+    assert (network.network, network.state, network.blocks_behind) == (DOGE, "ready", 0)
+    assert network.look_age is not None
+    for status in ("PENDING", "PROCESSING", "BROADCAST"):
+        assert WithdrawalRequest.objects.get().status == status
+        assert list_health()[0].withdrawal_age > timedelta(0)
+        {"PENDING": plan_next_withdrawal, "PROCESSING": lambda _: world.work()}.get(
+            status, lambda _: world.mine(6)
+        )(DOGE)
+    assert list_health()[0].withdrawal_age is None
+    Chain.objects.update(node_height=F("height") + 3, frozen_because="a test")
+    world.check_books()
+    text = service.get("/metrics").body.decode()
+    assert f'wallet_chain_frozen{{network="{DOGE}"}} 1.0' in text
+    assert f'wallet_chain_liabilities{{network="{DOGE}"}} 89.99626' in text
+    assert f'wallet_chain_hot_balance{{network="{DOGE}"}} 89.99774' in text
+    assert 'wallet_outbox_age_seconds{for="delivery"} 0.0' in text
+    body = Api(None).get("/readyz").body
+    assert body["networks"] == [
+        {"network": DOGE, "state": "ready", "blocks_behind": 3,
+         "look_age_seconds": body["networks"][0]["look_age_seconds"]}
+    ]  # fmt: skip
+
+
+def test_the_health_of_networks_takes_one_query(world, rich, api, django_assert_num_queries):
+    withdraw(api, world)
+    with django_assert_num_queries(1):
+        list_health()
+
+
 @pytest.mark.parametrize(
     "path", ["chains/", f"withdrawals/{'0' * 8}-0000-0000-0000-{'0' * 12}/approve/"]
 )
@@ -269,17 +381,3 @@ def test_staff_approve_through_a_service(world, rich, api):
     assert (answer.status, answer.body["hold_reason"]) == (200, None)
     again = open_api(staff, scopes=["internal"]).post(internal)
     assert (again.status, again.code) == (422, "approval_refused")
-
-
-def test_no_answer_shows_a_key(world, rich, api, key):
-    """The canary: neither half of the account's keys, nor their hexadecimal forms, leave the process."""
-    withdraw(api, world)
-    world.work()
-    shown = json.dumps(
-        [
-            api.get(f"/api/v1/wallet/{path}").body
-            for path in ("balance/", "deposit-address/", "withdrawals/", "history/", "fee-quote/")
-        ]
-    )
-    for secret in (key.export(), key.public.export()):
-        assert secret not in shown

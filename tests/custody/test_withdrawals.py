@@ -17,7 +17,12 @@ from dj_wallet.custody.errors import (
     WithdrawalsPaused,
 )
 from dj_wallet.custody.models import AllowedAddress, Chain, ChainTransaction, WithdrawalRequest
-from dj_wallet.custody.services.spending import bump_withdrawal, plan_next_withdrawal, plan_sweep
+from dj_wallet.custody.services.spending import (
+    ask_again,
+    bump_withdrawal,
+    plan_next_withdrawal,
+    plan_sweep,
+)
 from dj_wallet.custody.services.withdrawals import (
     allow_address,
     approve_withdrawal,
@@ -301,6 +306,27 @@ def test_what_the_signer_refuses_can_be_given_back_once(world, rich):
     world.check_books()
 
 
+@pytest.mark.parametrize("when", ["before it is planned", "before it is signed"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"destination_address": "moneyqMan7uh8FqdCA2BV5yZ8qVrc9ikLP"},
+        {"amount": Decimal("11")},
+        {"max_network_fee": Decimal("40")},
+    ],
+)
+def test_a_row_that_was_changed_behind_our_back_is_not_signed(world, rich, when, change):
+    """Pitfall 38: whoever can write to the database cannot write a seal."""
+    withdrawal = withdraw(rich, world.outside)
+    if when == "before it is signed":
+        plan_next_withdrawal(DOGE)
+    WithdrawalRequest.objects.update(**change)
+    world.work()
+    assert (status(withdrawal), withdrawal.hold_reason) == ("PROCESSING", "refused_by_signer")
+    assert ChainTransaction.objects.get().raw is None
+    assert world.chain.mempool == {}
+
+
 # Outputs
 
 
@@ -412,8 +438,6 @@ def test_a_sweep_goes_to_cold_storage_and_to_nothing_else(world, rich):
     world.sign()
     swept.refresh_from_db()
     assert swept.status == "refused"  # the signer knows no cold address of its own
-    from dj_wallet.custody.services.spending import ask_again
-
     world.limits = world.limits.__class__(10**15, 10**15, frozenset([world.outside]))
     ask_again(swept.pk)
     world.sign()

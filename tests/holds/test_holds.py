@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
@@ -316,6 +317,15 @@ def test_a_hold_gives_its_money_back_when_its_time_is_over(wallet, hold):
     posting = Posting.objects.get(idempotency_key=f"hold:{hold.uuid}:expire")
     assert posting.kind == "BID_UNLOCK"
     assert expire_due_holds() == 0
+
+
+def test_a_command_gives_back_whatever_is_due(wallet, hold, capsys):
+    let_pass(hold)
+    call_command("expire_holds")
+    assert capsys.readouterr().out == "1 holds expired\n"
+    assert parts(wallet) == (100, 0, 0)
+    call_command("expire_holds")
+    assert capsys.readouterr().out == "0 holds expired\n"
 
 
 def test_a_hold_whose_time_is_not_over_is_left_alone(wallet, unmoved):

@@ -15,7 +15,7 @@ from django.db import connection, connections
 TIMEOUT_SECONDS = 60
 
 
-def run_together(*calls: Callable[[], Any]) -> list[Any]:
+def run_together(*calls: Callable[[], Any], seconds: float = TIMEOUT_SECONDS) -> list[Any]:
     """Run each call in a thread of its own, all starting together; return results, or exceptions, in order."""
     results: list[Any] = [None] * len(calls)
     barrier = threading.Barrier(len(calls), timeout=TIMEOUT_SECONDS)
@@ -36,7 +36,7 @@ def run_together(*calls: Callable[[], Any]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(TIMEOUT_SECONDS)
+        thread.join(seconds)
     assert not any(thread.is_alive() for thread in threads), "a caller hangs"
     return results
 

@@ -43,7 +43,12 @@ def test_readiness_names_a_broker_that_is_away(db, broker_at, no_port):
     broker_at(no_port)
     answer = Api(None).get("/readyz")
     assert answer.status == 503
-    assert answer.body == {"status": "unavailable", "database": "ok", "broker": "unreachable"}
+    assert answer.body == {
+        "status": "unavailable",
+        "database": "ok",
+        "broker": "unreachable",
+        "networks": [],
+    }
 
 
 def test_readiness_names_a_database_that_is_away(db, broker_at, no_port, monkeypatch):

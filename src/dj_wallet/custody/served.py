@@ -8,8 +8,9 @@ from functools import lru_cache
 
 from django.conf import settings
 
+from .chain.errors import KeyInvalid
 from .chain.keys import AccountPublicKey
-from .chain.networks import Network, get_network
+from .chain.networks import NETWORKS, Network
 from .chain.node import Node
 from .errors import NetworkNotServed
 
@@ -63,6 +64,11 @@ def get_served_asset(asset: str | None) -> Served:
     raise NetworkNotServed(f"There is no network for {asset or 'any coin'} here.")
 
 
+def find_first_coin() -> str | None:
+    """Return the coin that is meant where none is named; None if custody serves nothing."""
+    return next((served.network.asset for served in list_served()), None)
+
+
 def connect_node(name: str) -> Node:
     """Return a connection to the network's node.
 
@@ -78,11 +84,16 @@ def connect_node(name: str) -> Node:
 
 @lru_cache(maxsize=8)
 def _parse(pairs: tuple[str, ...]) -> dict[str, Served]:
-    """Return the networks of `NAME=xpub` pairs; a name may come again with a later account."""
+    """Return the networks of `NAME=xpub` pairs; a name may come again with a later account. No refusal repeats one.
+
+    :raises KeyInvalid: what stands there is no account key of a network that we know
+    """
     served: dict[str, Served] = {}
     for pair in pairs:
         name, _, xpub = pair.partition("=")
-        network = get_network(name)
+        if name not in NETWORKS:
+            raise KeyInvalid("CUSTODY_XPUBS names no network that we know: it is NETWORK=XPUB,...")
+        network = NETWORKS[name]
         known = served[name].accounts if name in served else ()
         served[name] = Served(network, (*known, AccountPublicKey(xpub, network)))
     return served

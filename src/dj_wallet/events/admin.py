@@ -1,61 +1,51 @@
 """Events and their deliveries in the admin: read here, replayed by an action."""
 
-from typing import Any
-
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from dj_wallet.admin_theme import ModelAdmin
+from dj_wallet.admin import ReadOnlyAdmin, read_uuid
 
 from .errors import DeliveryInFlight
 from .models import Delivery, Destination, Event
 from .services import replay_delivery
 
 
-class ReadOnly(ModelAdmin):
-    """Rows that nobody types."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 @admin.register(Event)
-class EventAdmin(ReadOnly):
+class EventAdmin(ReadOnlyAdmin):
     """What happened."""
 
     list_display = ("position", "type", "subject", "created_at")
-    search_fields = ("=uuid", "=type", "=subject")
+    search_fields = ("uuid",)
+    search_help_text = _("UUID, type or subject (wallet:<uuid>), exactly")
     ordering = ("-id",)
-    show_full_result_count = False
+    actions = []
+
+    def match(self, term: str) -> Q:
+        number = read_uuid(term)
+        return Q(type=term) | Q(subject=term) if number is None else Q(uuid=number)
 
 
 @admin.register(Destination)
-class DestinationAdmin(ReadOnly):
+class DestinationAdmin(ReadOnlyAdmin):
     """Where events go."""
 
     list_display = ("kind", "url", "user", "failures", "retry_at", "disabled_at", "disabled_reason")
     list_select_related = ("user",)
     list_filter = ("kind",)
+    actions = []
     exclude = ("secret", "old_secret")
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnly):
+class DeliveryAdmin(ReadOnlyAdmin):
     """What is on its way, and the dead letters."""
 
     list_display = ("event", "destination", "status", "attempts", "next_attempt_at", "delivered_at")
     list_select_related = ("event", "destination")
     list_filter = ("status",)
     ordering = ("-id",)
-    show_full_result_count = False
     actions = ["replay"]
 
     def has_replay_permission(self, request: HttpRequest) -> bool:

@@ -73,10 +73,11 @@ def count_sync(exchange: str, status: str) -> None:
     transaction.on_commit(lambda: SYNCS.labels(exchange, status).inc(), robust=True)
 
 
-def render() -> bytes:
-    """Return everything in the text format of Prometheus."""
+def render(*others: Collector) -> bytes:
+    """Return everything in the text format of Prometheus, with what other apps collect."""
     registry = CollectorRegistry()
-    registry.register(Rows())
+    for collector in (Rows(), *others):
+        registry.register(collector)
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)

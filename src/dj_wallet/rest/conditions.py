@@ -1,6 +1,10 @@
 """Conditional requests: https://www.rfc-editor.org/rfc/rfc9110#name-conditional-requests."""
 
+import json
+from collections.abc import Mapping
 from datetime import datetime
+from hashlib import sha256
+from typing import Any
 
 from django.utils.http import parse_etags
 from rest_framework.request import Request
@@ -11,6 +15,11 @@ from .errors import PreconditionFailed
 def tag(version: int, changed_at: datetime) -> str:
     """Return a strong entity tag of something that has a version and a time of change."""
     return f'"{version}-{int(changed_at.timestamp() * 1_000_000)}"'
+
+
+def tag_body(body: Mapping[str, Any]) -> str:
+    """Return a strong entity tag of an answer that more than one row makes."""
+    return f'"{sha256(json.dumps(body).encode()).hexdigest()[:32]}"'
 
 
 def is_known(request: Request, current: str) -> bool:

@@ -12,6 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from dj_wallet.custody.health import list_health
+
 from . import schemas
 
 logger = logging.getLogger(__name__)
@@ -53,7 +55,10 @@ class ReadinessView(APIView):
     def get(self, request: Request) -> Response:
         parts = {"database": reaches_database(), "broker": reaches_broker()}
         is_ready = all(parts.values())
-        body = {name: "ok" if reached else "unreachable" for name, reached in parts.items()}
+        body: dict[str, Any] = {
+            name: "ok" if reached else "unreachable" for name, reached in parts.items()
+        }
+        body["networks"] = list_networks() if parts["database"] else []
         return Response(
             {"status": "ok" if is_ready else "unavailable", **body},
             status=status.HTTP_200_OK if is_ready else status.HTTP_503_SERVICE_UNAVAILABLE,
@@ -69,6 +74,24 @@ def reaches_database() -> bool:
         logger.warning("The database is unreachable: %s", error)
         return False
     return True
+
+
+def list_networks() -> list[dict[str, Any]]:
+    """Return how far each network is read. A node that is away makes no process unready: balances can be asked for."""
+    try:
+        networks = list_health()
+    except Error as error:  # such as tables that are not migrated yet
+        logger.warning("The networks cannot be read: %s", error)
+        return []
+    return [
+        {
+            "network": one.network,
+            "state": one.state,
+            "blocks_behind": one.blocks_behind,
+            "look_age_seconds": None if one.look_age is None else int(one.look_age.total_seconds()),
+        }
+        for one in networks
+    ]
 
 
 def reaches_broker() -> bool:

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from rest_framework import serializers
 
+from dj_wallet.custody.models import Chain
 from dj_wallet.ledger.accounts import MAX_ASSET_CODE_LENGTH
 from dj_wallet.payouts.models import Payout
 
@@ -27,6 +28,7 @@ TRANSACTION_TYPES: Final = list(TYPES.values())
 TRANSACTION_STATUSES: Final = list(STATUSES.values())
 PAYOUT_STATUSES: Final = [value.upper() for value in Payout.Status.values]
 FINE: Final = ["ok"]
+CHAIN_STATES: Final = list(Chain.State.values)
 READINESS: Final = ["ok", "unavailable"]
 REACHABILITY: Final = ["ok", "unreachable"]
 
@@ -199,9 +201,19 @@ class HealthBody(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=FINE)
 
 
+class ReadNetworkBody(serializers.Serializer[Any]):
+    """How far a network is read. What is not known yet is null."""
+
+    network = serializers.CharField()
+    state = serializers.ChoiceField(choices=CHAIN_STATES)
+    blocks_behind = serializers.IntegerField(allow_null=True)
+    look_age_seconds = serializers.IntegerField(allow_null=True)
+
+
 class ReadinessBody(serializers.Serializer[Any]):
     """Whether what the service needs can be reached: "ok" or "unreachable" for each part."""
 
     status = serializers.ChoiceField(choices=READINESS)
     database = serializers.ChoiceField(choices=REACHABILITY)
     broker = serializers.ChoiceField(choices=REACHABILITY)
+    networks = ReadNetworkBody(many=True)

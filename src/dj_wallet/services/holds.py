@@ -313,7 +313,8 @@ def release_reference(
 
 
 def get_wallet_of_user(user_id: Any, coin: str | None = None) -> Wallet:
-    """Return the user's wallet of a coin, the default one first; without a coin the default wallet.
+    """Return the user's wallet of a coin: the one named after it, else the default one, else the oldest; without a
+    coin the default wallet.
 
     :raises AccountNotFound: there is none
     """
@@ -325,8 +326,8 @@ def get_wallet_of_user(user_id: Any, coin: str | None = None) -> Wallet:
     if coin is None:
         wallet = wallets.filter(slug="default").first()
     else:
-        is_default = Case(When(slug="default", then=0), default=1)
-        wallet = wallets.filter(asset_id=coin).order_by(is_default, "pk").first()
+        rank = Case(When(slug=coin.lower(), then=0), When(slug="default", then=1), default=2)
+        wallet = wallets.filter(asset_id=coin).order_by(rank, "pk").first()
     if wallet is None:
         raise AccountNotFound("The user has no such wallet.")
     return wallet

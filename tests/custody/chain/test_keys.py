@@ -22,13 +22,13 @@ from dj_wallet.custody.chain.errors import KeyInvalid
 from dj_wallet.custody.chain.hashes import (
     _ripemd160_in_python,
     _ripemd160_of_openssl,
-    decode_base58check,
     encode_base58check,
     hash160,
 )
 from dj_wallet.custody.chain.key_store import load_key
 from dj_wallet.custody.chain.keys import AccountKey, AccountPublicKey
 from dj_wallet.custody.chain.networks import NETWORKS, get_network
+from tests.custody.leaks import list_secrets, relabel
 
 DOGE = get_network("DOGE:main")
 SEED = bip39.mnemonic_to_seed("abandon " * 11 + "about")
@@ -158,11 +158,6 @@ def test_ripemd160_without_openssl_is_ripemd160(data):
     assert _ripemd160_in_python(data) == _ripemd160_of_openssl(data)
 
 
-def relabel(extended: str, version: str) -> str:
-    """Return an extended key with the version bytes of another network."""
-    return encode_base58check(bytes.fromhex(version) + decode_base58check(extended)[4:])
-
-
 def corrupt(xpub: str) -> list[str]:
     """Return what is nearly an account's extended public key."""
     root = bip32.HDKey.from_seed(SEED)
@@ -231,27 +226,10 @@ def show_everything(thing: object) -> str:
     return "\n".join(shown)
 
 
-def list_secrets(key: AccountKey) -> list[str]:
-    """Return every form in which the keys of an account could leak, the public half of it included."""
-    account = bip32.HDKey.from_seed(SEED).derive(f"m/44h/{key.network.coin_type}h/0h")
-    child = account.derive([0, 5])
-    raw = [account.key.serialize(), child.key.serialize(), account.chain_code]
-    forms = [
-        form
-        for one in raw
-        for form in (one.hex(), repr(one)[2:-1], str(int.from_bytes(one, "big")))
-    ]
-    versions = (key.network.xprv_versions, key.network.xpub_versions)
-    halves = (account.to_base58(), account.to_public().to_base58())
-    for half, known in zip(halves, versions, strict=True):
-        forms += [half, relabel(half, max(known).hex())]
-    return [*forms, child.key.wif()]
-
-
 @pytest.mark.parametrize("network", ["DOGE:main", "LTC:regtest"])
 def test_no_key_shows_itself(network, caplog):
     key = AccountKey.from_seed(SEED, get_network(network))
-    secrets = list_secrets(key)
+    secrets = list_secrets(key, SEED)
     assert key.export() in secrets
     assert key.public.export() in secrets
     things = [key, key.public, key.get_child(0, 5), key.public._node, key.public._chains[0]]
@@ -264,7 +242,7 @@ def test_no_key_shows_itself(network, caplog):
 
 def test_no_refusal_shows_a_key(tmp_path, monkeypatch):
     key = AccountKey.from_seed(SEED, DOGE)
-    secrets = list_secrets(key)
+    secrets = list_secrets(key, SEED)
     other = AccountKey.from_seed(b"other seed, at least", DOGE).public.export()
     broken = [
         {"network": "DOGE:main", "xprv": key.export(), "xpub": other},

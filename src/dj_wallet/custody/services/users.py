@@ -6,7 +6,7 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 
 from dj_wallet.custody.models import Address
-from dj_wallet.custody.served import get_served_asset
+from dj_wallet.custody.served import get_served_asset, list_served
 from dj_wallet.ledger.errors import AssetMismatch
 from dj_wallet.models import Wallet
 
@@ -43,3 +43,10 @@ def get_or_create_coin_wallet(*, user: Any, asset: str) -> Wallet:
     if wallet.asset_id != asset:
         raise AssetMismatch(f"The wallet {wallet.slug!r} counts {wallet.asset_id}, not {asset}.")
     return wallet
+
+
+def open_served_wallet(*, user_id: UUID, asset: str) -> None:
+    """Open the user's wallet of a coin that is served, so that the user can be paid; nothing for who does not exist."""
+    user = get_user_model()._default_manager.filter(pk=user_id).first()
+    if user is not None and asset in {served.network.asset for served in list_served()}:
+        get_or_create_coin_wallet(user=user, asset=asset)

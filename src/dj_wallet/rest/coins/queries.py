@@ -31,8 +31,7 @@ def select_details(wallets: QuerySet[Wallet]) -> QuerySet[Wallet]:
     current = Address.objects.filter(wallet=OuterRef("pk"), is_current=True)
     return wallets.select_related("asset").annotate(
         address=Subquery(current.values("address")[:1]),
-        # GREATEST passes over what is null.
-        changed_at=Greatest("updated_at", *_list_last_movements()),
+        changed_at=last_change(),
     )
 
 
@@ -78,6 +77,12 @@ def list_holdings(user: User) -> list[Any]:
         .annotate(wallets=Count("pk"), **{f"{name}_sum": one for name, one in sums.items()})
     )
     return list(rows.order_by("coin"))
+
+
+def last_change() -> Greatest:
+    """Return the expression for when a wallet or what it holds last changed."""
+    # GREATEST passes over what is null.
+    return Greatest("updated_at", *_list_last_movements())
 
 
 def find_change(wallet: Wallet) -> datetime:

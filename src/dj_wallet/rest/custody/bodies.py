@@ -15,25 +15,32 @@ from dj_wallet.custody.services.withdrawals import AWAITS_APPROVAL
 from dj_wallet.identity.models import User
 from dj_wallet.ledger.engine import Bucket
 from dj_wallet.ledger.models import LedgerEntry
+from dj_wallet.ledger.money import EXACT, ZERO
 from dj_wallet.models import Wallet
 from dj_wallet.rest.bodies import show_amount, show_time
+from dj_wallet.rest.coins.queries import find_change
 
 
 def show_balance(wallet: Wallet, user: User) -> dict[str, Any]:
-    """Return the balances of a wallet that was loaded with what is on its way to it."""
+    """Return the balances of a wallet: of one that was loaded in detail, or was opened just now."""
     places = wallet.decimal_places
     incoming = getattr(wallet, "incoming", [])
+    bids = getattr(wallet, "locked_bids", None) or ZERO
     return {
         "user_id": str(user.pk),
         "wallet": str(wallet.uuid),
         "coin": wallet.asset_id,
         "available": show_amount(wallet.balance, places),
         "locked": show_amount(wallet.locked_balance, places),
+        "locked_bids": show_amount(bids, places),
+        # What is locked is held or in escrow (the audit proves it); ended escrows are many and need not be read.
+        "locked_escrow": show_amount(EXACT.subtract(wallet.locked_balance, bids), places),
         "pending": show_amount(wallet.pending_balance, places),
         "incoming": [
             {**one, "amount": show_amount(Decimal(one["amount"]), places)} for one in incoming
         ],
         "version": wallet.version,
+        "updated_at": show_time(find_change(wallet)),
     }
 
 

@@ -1,26 +1,40 @@
 """Reads of custody for the interface: a user's wallet of a coin, what is on its way to it, its withdrawals and lines."""
 
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import CharField, F, OuterRef, QuerySet, Value
+from django.db.models import CharField, F, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Cast, JSONObject
 from django.http import Http404
 
 from dj_wallet.custody.models import AllowedAddress, Chain, Output, WithdrawalRequest
 from dj_wallet.custody.served import get_served_asset
+from dj_wallet.hold_models import Hold
 from dj_wallet.identity.models import User
 from dj_wallet.ledger.engine import Bucket
 from dj_wallet.ledger.models import LedgerEntry
 from dj_wallet.models import Wallet
+from dj_wallet.rest.coins.queries import last_change
 
 ACCOUNTS: Final = {bucket.label: bucket for bucket in Bucket}
 EVERY_ACCOUNT: Final = "all"
 
 
-def find_wallet_with_incoming(user: User, asset: str) -> Wallet | None:
-    """Return the user's wallet of a coin with `incoming`, its deposits that are not deep enough. One query."""
+def find_wallet_in_detail(user: User, asset: str) -> Wallet | None:
+    """Return the user's wallet of a coin with `incoming`, its deposits that are not deep enough, with `locked_bids`,
+    what its open holds keep, and with the time of its last change. One query.
+    """
+    held = Hold.objects.open().filter(wallet=OuterRef("pk")).values("wallet")
+    wallets = Wallet.objects.held_by(user).filter(slug=asset.lower(), asset=asset)
+    return wallets.annotate(
+        incoming=ArraySubquery(_list_incoming()),
+        locked_bids=Subquery(held.annotate(kept=Sum("remaining")).values("kept")),
+        changed_at=last_change(),
+    ).first()
+
+
+def _list_incoming() -> "QuerySet[Output, Any]":
     seen = Output.objects.filter(
         address__wallet=OuterRef("pk"),
         status=Output.Status.SEEN,
@@ -35,8 +49,7 @@ def find_wallet_with_incoming(user: User, asset: str) -> Wallet | None:
         confirmations=F("chain__height") - F("height") + Value(1),
         required=F("chain__confirmations"),
     )
-    wallets = Wallet.objects.held_by(user).filter(slug=asset.lower(), asset=asset)
-    return wallets.annotate(incoming=ArraySubquery(seen.values(described=described))).first()
+    return seen.values(described=described)
 
 
 def get_coin(given: str | None) -> str:

@@ -4,16 +4,16 @@ from typing import Any, Final
 
 from rest_framework import serializers
 
-from dj_wallet.custody.models import MAX_ADDRESS_LENGTH, Chain, WithdrawalRequest
+from dj_wallet.custody.models import MAX_ADDRESS_LENGTH, WithdrawalRequest
 from dj_wallet.ledger.accounts import MAX_ASSET_CODE_LENGTH
 from dj_wallet.ledger.engine import Kind
 from dj_wallet.rest.fields import AmountField, BalanceField, StrictSerializer, TextField
+from dj_wallet.rest.schemas import CHAIN_STATES
 
 from .queries import ACCOUNTS
 
 # Lists by these names are named so in the OpenAPI document (ENUM_NAME_OVERRIDES).
 WITHDRAWAL_STATUSES: Final = list(WithdrawalRequest.Status.values)
-CHAIN_STATES: Final = list(Chain.State.values)
 ENTRY_TYPES: Final = [kind.value for kind in Kind]
 LEDGER_ACCOUNTS: Final = list(ACCOUNTS)
 
@@ -73,9 +73,12 @@ class BalanceBody(serializers.Serializer[Any]):
     coin = serializers.CharField()
     available = BalanceField()
     locked = AmountField()
+    locked_bids = AmountField()
+    locked_escrow = AmountField()
     pending = AmountField()
     incoming = IncomingBody(many=True)
     version = serializers.IntegerField()
+    updated_at = serializers.DateTimeField()
 
 
 class CoinAddressBody(serializers.Serializer[Any]):

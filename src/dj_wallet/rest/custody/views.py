@@ -31,9 +31,10 @@ from dj_wallet.custody.services.withdrawals import (
 from dj_wallet.ledger.models import LedgerEntry
 from dj_wallet.models import Wallet
 from dj_wallet.rest.bodies import show_amount
+from dj_wallet.rest.conditions import is_known, tag_body
 from dj_wallet.rest.headers import get_idempotency_key
 from dj_wallet.rest.pagination import NewestFirst
-from dj_wallet.rest.schema import REPLAYED, WITH_BODY, errors, idempotency_key
+from dj_wallet.rest.schema import IF_NONE_MATCH, REPLAYED, WITH_BODY, errors, idempotency_key
 from dj_wallet.rest.views import ApiView
 
 from . import queries, schemas
@@ -82,14 +83,18 @@ class BalanceView(CoinView):
     @extend_schema(
         operation_id="get_coin_balance",
         summary="Balance of a coin",
-        parameters=[COIN],
-        responses={200: schemas.BalanceBody, **errors(400, 422)},
+        parameters=[COIN, IF_NONE_MATCH],
+        responses={200: schemas.BalanceBody, 304: None, **errors(400, 422)},
         tags=["coins"],
     )
     def get(self, request: Request) -> Response:
         coin = self.get_coin()
-        wallet = queries.find_wallet_with_incoming(self.user, coin)
-        return Response(show_balance(wallet or self.get_wallet(coin), self.user))
+        wallet = queries.find_wallet_in_detail(self.user, coin) or self.get_wallet(coin)
+        body = show_balance(wallet, self.user)
+        headers = {"ETag": tag_body(body)}
+        if is_known(request, headers["ETag"]):
+            return Response(status=status.HTTP_304_NOT_MODIFIED, headers=headers)
+        return Response(body, headers=headers)
 
 
 class DepositAddressView(CoinView):

@@ -11,6 +11,8 @@ from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from dj_wallet.custody.metrics import Networks
+from dj_wallet.events.metrics import Outbox
 from dj_wallet.exchanges import metrics, queries
 from dj_wallet.exchanges.models import AddressSyncLog, ExchangeAccount
 from dj_wallet.exchanges.services import syncs
@@ -136,5 +138,6 @@ class MetricsView(ApiView):
     )
     def get(self, request: Request) -> HttpResponse:
         return HttpResponse(
-            metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8"
+            metrics.render(Networks(), Outbox()),
+            content_type="text/plain; version=0.0.4; charset=utf-8",
         )

@@ -12,6 +12,8 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from dj_wallet.custody.served import find_first_coin
+from dj_wallet.custody.services.users import open_served_wallet
 from dj_wallet.hold_models import Escrow, Hold
 from dj_wallet.rest.errors import IdempotencyKeyRequired
 from dj_wallet.rest.headers import find_idempotency_key, get_idempotency_key, scope_key
@@ -315,6 +317,16 @@ class InternalView(ApiView):
             raise ValidationError({"idempotency_key": ["Differs from the header."]})
         return key or named or ""
 
+    def read_with_coin(self, schema: type[schemas.InternalInput]) -> dict[str, Any]:
+        """Return the body. Where it names no coin, the first that custody serves is meant, as everywhere in seed 001; a
+        seller gets a wallet of it.
+        """
+        body = self.read(schema)
+        coin = body.get("coin") or find_first_coin()
+        if "seller_id" in body and coin is not None:
+            open_served_wallet(user_id=body["seller_id"], asset=coin)
+        return {**body, "coin": coin}
+
     def find_escrow(self, body: dict[str, Any]) -> Escrow:
         """Return the escrow that the body names.
 
@@ -337,7 +349,7 @@ class LockView(InternalView):
         tags=["internal"],
     )
     def post(self, request: Request) -> Response:
-        body = self.read(schemas.LockInput)
+        body = self.read_with_coin(schemas.LockInput)
         key = self.take_key(body)
         mode = body.pop("mode", "add")
         hold = holds.lock_funds(**body, is_total=mode == "set", idempotency_key=key)
@@ -357,7 +369,7 @@ class UnlockView(InternalView):
         tags=["internal"],
     )
     def post(self, request: Request) -> Response:
-        body = self.read(schemas.UnlockInput)
+        body = self.read_with_coin(schemas.UnlockInput)
         key = self.take_key(body)
         hold = holds.unlock_funds(amount=body.pop("amount", None), **body, idempotency_key=key)
         return done(show_lock(hold), hold)
@@ -375,7 +387,7 @@ class PayOrderView(InternalView):
         tags=["internal"],
     )
     def post(self, request: Request) -> Response:
-        body = self.read(schemas.PayOrderInput)
+        body = self.read_with_coin(schemas.PayOrderInput)
         key = self.take_key(body)
         return opened(escrows.pay_order(**body, idempotency_key=key))
 
@@ -393,7 +405,7 @@ class ConvertToEscrowView(InternalView):
         tags=["internal"],
     )
     def post(self, request: Request) -> Response:
-        body = self.read(schemas.ConvertToEscrowInput)
+        body = self.read_with_coin(schemas.ConvertToEscrowInput)
         key = self.take_key(body)
         return opened(escrows.convert_to_escrow(**body, idempotency_key=key))
 
