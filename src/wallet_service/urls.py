@@ -15,13 +15,14 @@ issuer_patterns: list[URLPattern | URLResolver] = (
     [path("", include("allauth.idp.urls"))] if settings.WALLET_SIGNING_KEYS else []
 )
 
+# The API comes first: it is asked most, and each pattern that does not fit costs time.
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", include("dj_wallet.rest.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("accounts/", show_account, name="account_home"),
     path("accounts/", include("allauth.urls")),
     path("_allauth/", include("allauth.headless.urls")),
-    path("", include("dj_wallet.rest.urls")),
     *issuer_patterns,
 ]
 
