@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 
 from dj_wallet.identity.step_up import guard_admin
 from wallet_service.account import show_account
+from wallet_service.pages import refuse_path
 
 guard_admin(admin.site)
 
@@ -22,6 +23,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("accounts/", show_account, name="account_home"),
     path("accounts/", include("allauth.urls")),
+    # No phone numbers are kept here; allauth would stumble over that.
+    path("_allauth/<str:client>/v1/account/phone", refuse_path),
     path("_allauth/", include("allauth.headless.urls")),
     *issuer_patterns,
 ]
