@@ -60,6 +60,10 @@ class Sample:
         return self.client_us / 1e3
 
     @property
+    def cpu_ms(self) -> float:
+        return self.cpu_us / 1e3
+
+    @property
     def wal_per_op(self) -> float:
         """Bytes of write-ahead log per operation, full page images included."""
         return self.wal_bytes / self.ops

@@ -39,6 +39,7 @@ cpu_us: Metric = attrgetter("cpu_us")
 client_us: Metric = attrgetter("client_us")
 server_us: Metric = attrgetter("server_us")
 client_cpu_ms: Metric = attrgetter("client_cpu_ms")
+cpu_ms: Metric = attrgetter("cpu_ms")
 wal_per_op: Metric = attrgetter("wal_per_op")
 
 
@@ -119,7 +120,7 @@ COMPARISONS = {
     "http": Measurement("service", http.run),
     **{
         f"http {kind}": Measurement("service", partial(http.run, kind=kind))
-        for kind in ("get", "list", "bare", "bare list")
+        for kind in ("get", "list", "bare", "bare list", "bare transfer")
     },
     "derive": worker(OUR_CHAIN, "wallets", "derive"),
     "derive embit": worker(OUR_CHAIN, "wallets", "derive embit"),
@@ -365,6 +366,21 @@ def _http_rows() -> Iterator[Row]:
             target=None,
             better=better,
             conditions=conditions,
+        )
+    for name, metric in (
+        ("CPU of the web server: transfer over HTTP beside view and posting alone", client_cpu_ms),
+        ("CPU of web server and PostgreSQL: transfer over HTTP beside them", cpu_ms),
+    ):
+        yield Row(
+            name=name,
+            ours="http",
+            peer="http bare transfer",
+            peer_name="bare view, posting",
+            metric=metric,
+            unit="ms",
+            target=2.5,
+            better="low",
+            conditions=f"{conditions}; peer: a view without authentication, limits and checks that posts the same",
         )
 
 

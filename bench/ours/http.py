@@ -111,5 +111,5 @@ def make_environment(server: Server) -> dict[str, str]:
         "LOG_LEVEL": "WARNING",
         "WALLET_URLCONF": "bench.ours.bare_urls",
         # Counted, but never refused.
-        "API_REQUESTS_PER_MINUTE": "1000000000",
+        "API_REQUESTS_PER_MINUTE": "6000000",
     }

@@ -1,6 +1,6 @@
 """The load on the service: threads that each send requests over one connection that stays open.
 
-`python -m bench.ours.http_client <port> <seconds> transfer|get|list|bare|bare list`, the seed as JSON on standard input. The plainest client there is
+`python -m bench.ours.http_client <port> <seconds> transfer|get|list|bare|bare list|bare transfer`, the seed as JSON on standard input. The plainest client there is
 (http.client), since it shares the cores with what it measures. Prints operations, seconds and percentiles.
 """
 
@@ -19,21 +19,21 @@ from bench.measure import Step, percentiles, repeat_step
 from bench.worker import pick_two
 
 CONNECTIONS = 8
-PATH = "/api/v1/transfers"
+TRANSFERS = {"transfer": "/api/v1/transfers", "bare transfer": "/bare-transfer"}
 
 
-def make_transfer(port: int, key: str, wallets: Sequence[str]) -> Step:
+def make_transfer(port: int, path: str, key: str, wallets: Sequence[str]) -> Step:
     connection = http.client.HTTPConnection("127.0.0.1", port)
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
 
     def transfer() -> int:
         source, destination = pick_two(wallets)
         body = json.dumps({"from": source, "to": destination, "amount": "1.25"}).encode()
-        connection.request("POST", PATH, body, {**headers, "Idempotency-Key": str(uuid4())})
+        connection.request("POST", path, body, {**headers, "Idempotency-Key": str(uuid4())})
         response = connection.getresponse()
         answer = response.read()
         if response.status != http.client.CREATED:
-            raise RuntimeError(f"{PATH} answered {response.status}: {answer.decode()}")
+            raise RuntimeError(f"{path} answered {response.status}: {answer.decode()}")
         return 1
 
     return transfer
@@ -56,8 +56,8 @@ def make_read(port: int, key: str, paths: Sequence[str]) -> Step:
 
 
 def make_step(port: int, kind: str, seed: dict[str, Any]) -> Step:
-    if kind == "transfer":
-        return make_transfer(port, seed["key"], seed["wallets"])
+    if kind in TRANSFERS:
+        return make_transfer(port, TRANSFERS[kind], seed["key"], seed["wallets"])
     paths = {
         "get": [f"/wallets/{uuid}" for uuid in seed["readers_wallets"]],
         "list": ["/wallets/"],

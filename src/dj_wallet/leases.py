@@ -15,7 +15,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import redis
 from django.conf import settings
@@ -23,10 +23,11 @@ from django.core.signals import request_finished
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from .redis_line import RedisLine, Script
+
 logger = logging.getLogger(__name__)
 
 PREFIX: Final = "dj_wallet:cache:"
-TIMEOUT_SECONDS: Final = 0.5
 # After a failure Redis is left alone for a moment, so that each request does not wait for it.
 PAUSE_SECONDS: Final = 5
 # How long a reader may take from its miss to its fill.
@@ -39,38 +40,49 @@ REPEAT_SECONDS: Final = CHANGE_SECONDS / 2
 # An entry is a hash: a field for each form that the same thing is cached in ("facet"), and `lease`. Beside it stands a
 # sorted set of the changes that are open, by the time at which they are forgotten.
 
-# Reads a facet of each entry. With ARGV[4], KEYS[1] is a pointer: an entry whose value lists others, read with it.
-# Returns two for each: the value or false, the lease or false; with a pointer, first the pointer's.
-READ: Final = """
+# Adds to `answer` the value of a facet or false, and the lease to fill it in or false; returns the value.
+READ_ENTRY: Final = """
 local clock = redis.call('TIME')
-local now, fresh, answer = tonumber(clock[1]), ARGV[2], {}
-local function read(key, facet)
-  local value, lease = false, false
-  redis.call('ZREMRANGEBYSCORE', key .. ':open', '-inf', now)
-  if redis.call('EXISTS', key .. ':open') == 0 then
+local function read(answer, key, facet, fresh, milliseconds)
+  local value, lease, open = false, false, key .. ':open'
+  local is_open = redis.call('EXISTS', open) == 1
+  if is_open then
+    redis.call('ZREMRANGEBYSCORE', open, '-inf', tonumber(clock[1]))
+    is_open = redis.call('EXISTS', open) == 1
+  end
+  if not is_open then
     value = redis.call('HGET', key, facet)
     if not value then
       lease = redis.call('HGET', key, 'lease')
       if not lease then
         lease = fresh
         redis.call('HSET', key, 'lease', lease)
-        if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ARGV[3]) end
+        if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, milliseconds) end
       end
     end
   end
   answer[#answer + 1], answer[#answer + 2] = value, lease
   return value
 end
+local function read_listed(answer, pointer, start, facet, fresh, milliseconds)
+  local listed = read(answer, pointer, 'listed', fresh, milliseconds)
+  for id in string.gmatch(listed or '', '%d+') do
+    read(answer, start .. id, facet, fresh, milliseconds)
+  end
+end
+"""
+# Reads a facet of each entry. With ARGV[4], KEYS[1] is a pointer: an entry whose value lists others, read with it.
+READ: Final = Script(f"""{READ_ENTRY}
+local answer = {{}}
 if ARGV[4] then
-  local listed = read(KEYS[1], 'listed')
-  for id in string.gmatch(listed or '', '%d+') do read(ARGV[4] .. id, ARGV[1]) end
+  read_listed(answer, KEYS[1], ARGV[4], ARGV[1], ARGV[2], ARGV[3])
 else
-  for _, key in ipairs(KEYS) do read(key, ARGV[1]) end
+  for _, key in ipairs(KEYS) do read(answer, key, ARGV[1], ARGV[2], ARGV[3]) end
 end
 return answer
-"""
+""")
 # The first facet of an entry starts its life; those that follow share it.
-FILL: Final = """
+FILL: Final = Script("""
 for at, key in ipairs(KEYS) do
   local lease, value = ARGV[at * 2 + 1], ARGV[at * 2 + 2]
   if redis.call('HGET', key, 'lease') == lease and redis.call('EXISTS', key .. ':open') == 0 then
@@ -78,21 +90,21 @@ for at, key in ipairs(KEYS) do
     redis.call('HSET', key, ARGV[1], value)
   end
 end
-"""
-OPEN: Final = """
+""")
+OPEN: Final = Script("""
 local ends = redis.call('TIME')[1] + ARGV[2]
 for _, key in ipairs(KEYS) do
   redis.call('ZADD', key .. ':open', ends, ARGV[1])
   redis.call('EXPIRE', key .. ':open', ARGV[2])
   redis.call('DEL', key)
 end
-"""
-CLOSE: Final = """
+""")
+CLOSE: Final = Script("""
 for _, key in ipairs(KEYS) do
   redis.call('ZREM', key .. ':open', ARGV[1])
   redis.call('DEL', key)
 end
-"""
+""")
 
 
 class Found(NamedTuple):
@@ -113,17 +125,25 @@ class Listed(NamedTuple):
     entries: list[Found]
 
 
+class Cache(Protocol):
+    """Entries that are read, and filled by who was given the lease."""
+
+    def read(self, names: Sequence[str], facet: str) -> list[Found]:
+        """Return a facet of each entry, or the leases to fill them in."""
+
+    def read_listed(self, pointer: str, kind: str, facet: str) -> Listed:
+        """Return what the pointer lists, and a facet of each entry of the kind that it names, in order."""
+
+    def fill(self, facet: str, values: Iterable[tuple[str, Found, bytes]]) -> None:
+        """Keep values of entries, each of which was read before the value was looked up."""
+
+
 class LeaseCache:
     """The cache of this service, from any number of threads."""
 
     def __init__(self, url: str, seconds: int) -> None:
-        self._client = redis.Redis.from_url(
-            url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
-        )
+        self._line = RedisLine(url)
         self._milliseconds = seconds * 1000
-        self._read, self._fill, self._open, self._close = map(
-            self._client.register_script, (READ, FILL, OPEN, CLOSE)
-        )
         self._pause_until = 0.0
         # What was changed while Redis was away, and is to be ended before anything is read.
         self._missed: set[str] = set()
@@ -131,18 +151,13 @@ class LeaseCache:
 
     def read(self, names: Sequence[str], facet: str) -> list[Found]:
         """Return a facet of each entry, or the leases to fill them in."""
-        arguments = [facet, secrets.token_hex(8), LEASE_SECONDS * 1000]
-        answer = self._run(self._read, names, arguments)
-        return _pair(answer) if answer else [NOTHING] * len(names)
+        answer = self._run(READ, names, [facet, *make_lease()])
+        return pair(answer) if answer else [NOTHING] * len(names)
 
     def read_listed(self, pointer: str, kind: str, facet: str) -> Listed:
         """Return what the pointer lists, and a facet of each entry of the kind that it names, in order."""
-        arguments = [facet, secrets.token_hex(8), LEASE_SECONDS * 1000, f"{PREFIX}{kind}:"]
-        answer = self._run(self._read, [pointer], arguments)
-        first, *entries = _pair(answer) if answer else [NOTHING]
-        listed = (first.value or b"").decode()
-        ids = [int(one) for one in listed.split(",") if one.isdecimal()]
-        return Listed(first, ids, entries)
+        answer = self._run(READ, [pointer], [facet, *make_lease(), name_start(kind)])
+        return make_listed(pair(answer) if answer else [NOTHING])
 
     def fill(self, facet: str, values: Iterable[tuple[str, Found, bytes]]) -> None:
         """Keep values of entries, each of which was read before the value was looked up."""
@@ -152,45 +167,69 @@ class LeaseCache:
         arguments: list[Any] = [facet, self._milliseconds]
         for _, lease, value in leased:
             arguments += [lease, value]
-        self._run(self._fill, [name for name, _, _ in leased], arguments)
+        self._run(FILL, [name for name, _, _ in leased], arguments)
 
     def open(self, names: Collection[str], token: str) -> None:
         """Let everybody pass these entries by, until `close` with the same token."""
-        if self._run(self._open, names, [token, CHANGE_SECONDS]) is None:
+        if self._run(OPEN, names, [token, CHANGE_SECONDS]) is None:
             self._note_missed(names)
 
     def close(self, names: Collection[str], token: str) -> None:
         """End what is kept of these entries, and let it be kept again unless another change is open."""
-        if self._run(self._close, names, [token]) is None:
+        if self._run(CLOSE, names, [token]) is None:
             self._note_missed(names)
 
     def _note_missed(self, names: Collection[str]) -> None:
         with self._lock:
             self._missed.update(names)
 
-    def _run(self, script: Any, names: Collection[str], arguments: Sequence[Any]) -> Any:
-        """Return the script's answer, an empty list for none; None if Redis does not answer."""
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Return the script's answer, an empty list for none; None if Redis does not answer.
+
+        :param keys: as Redis has them, with their prefix
+        """
         if time.monotonic() < self._pause_until:
             return None
         try:
             if self._missed:
                 self._catch_up()
-            return script(keys=[PREFIX + name for name in names], args=arguments) or []
+            return self._line.run(script, keys, arguments) or []
         except redis.RedisError as error:
             logger.warning("Nothing is cached: %s", error)
             self._pause_until = time.monotonic() + PAUSE_SECONDS
             return None
 
+    def _run(self, script: Script, names: Collection[str], arguments: Sequence[Any]) -> Any:
+        return self.run(script, [PREFIX + name for name in names], arguments)
+
     def _catch_up(self) -> None:
         with self._lock:
             missed = set(self._missed)
-        self._close(keys=[PREFIX + name for name in missed], args=[""])
+        self._line.run(CLOSE, [PREFIX + name for name in missed], [""])
         with self._lock:
             self._missed -= missed
 
 
-def _pair(answer: Sequence[bytes | None]) -> list[Found]:
-    return [Found(value, lease) for value, lease in zip(answer[::2], answer[1::2], strict=True)]
+def make_lease() -> tuple[str, int]:
+    """Return a new lease and how many milliseconds it is good for."""
+    return secrets.token_hex(8), LEASE_SECONDS * 1000
+
+
+def name_start(kind: str) -> str:
+    """Return how the names of all entries of a kind begin in Redis."""
+    return f"{PREFIX}{kind}:"
+
+
+def pair(answer: Sequence[bytes | None]) -> list[Found]:
+    """Return what a script answered for each entry that it read."""
+    return list(map(Found, answer[::2], answer[1::2]))
+
+
+def make_listed(founds: Sequence[Found]) -> Listed:
+    """Return a pointer with its entries, as they were read behind it."""
+    first, *entries = founds
+    listed = (first.value or b"").decode()
+    return Listed(first, [int(one) for one in listed.split(",") if one.isdecimal()], entries)
 
 
 def get_cache() -> LeaseCache | None:

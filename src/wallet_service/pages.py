@@ -1,14 +1,18 @@
 """What is answered outside of the views: HTML to browsers at our pages, the API's error shape everywhere else."""
 
+import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
 
 from dj_wallet.rest import errors
+
+logger = logging.getLogger(__name__)
 
 PAGES: Final = (
     "/admin/",
@@ -22,6 +26,7 @@ TEXTS: Final = {
     HTTPStatus.FORBIDDEN: _("You may not do this."),
     HTTPStatus.NOT_FOUND: _("There is nothing here."),
     HTTPStatus.INTERNAL_SERVER_ERROR: _("Something went wrong on our side."),
+    HTTPStatus.SERVICE_UNAVAILABLE: _("We cannot do this right now. Please try again in a moment."),
 }
 CSRF_TEXT: Final = _(
     "The form is too old, or came from another site. Go back, reload the page and try again."
@@ -51,6 +56,11 @@ def answer_not_found(request: HttpRequest, exception: Exception) -> HttpResponse
     return errors.answer_not_found(request, exception)
 
 
+def refuse_path(request: HttpRequest, **kwargs: str) -> HttpResponse:
+    """:raises Http404: there is nothing at a path that a package would serve"""
+    raise Http404
+
+
 def answer_internal_error(request: HttpRequest) -> HttpResponse:
     if is_page(request):
         return show(request, HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -61,6 +71,27 @@ def answer_csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     if is_page(request):
         return show(request, HTTPStatus.FORBIDDEN, str(CSRF_TEXT))
     return errors.answer_csrf_failure(request)
+
+
+class UnavailableMiddleware:
+    """Answers 503 where a page or the issuer needs the database or Redis and cannot reach it: that is no bug of theirs."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        problem = errors.find_problem(error)
+        if problem is None or problem.status != HTTPStatus.SERVICE_UNAVAILABLE:
+            return None
+        logger.error("%s: %s", problem.code, error)
+        if not is_page(request):
+            return errors.answer_problem(problem)
+        response = show(request, problem.status)
+        response["Retry-After"] = problem.headers["Retry-After"]
+        return response
 
 
 def show(request: HttpRequest, status: HTTPStatus, text: str | None = None) -> HttpResponse:

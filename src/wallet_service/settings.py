@@ -124,6 +124,7 @@ MIDDLEWARE = [
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "dj_wallet.identity.issuer.StaffConsentMiddleware",
     "dj_wallet.identity.issuer.InvalidTargetMiddleware",
+    "wallet_service.pages.UnavailableMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

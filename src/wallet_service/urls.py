@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 
 from dj_wallet.identity.step_up import guard_admin
 from wallet_service.account import show_account
+from wallet_service.pages import refuse_path
 
 guard_admin(admin.site)
 
@@ -15,13 +16,16 @@ issuer_patterns: list[URLPattern | URLResolver] = (
     [path("", include("allauth.idp.urls"))] if settings.WALLET_SIGNING_KEYS else []
 )
 
+# The API comes first: it is asked most, and each pattern that does not fit costs time.
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", include("dj_wallet.rest.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("accounts/", show_account, name="account_home"),
     path("accounts/", include("allauth.urls")),
+    # No phone numbers are kept here; allauth would stumble over that.
+    path("_allauth/<str:client>/v1/account/phone", refuse_path),
     path("_allauth/", include("allauth.headless.urls")),
-    path("", include("dj_wallet.rest.urls")),
     *issuer_patterns,
 ]
 

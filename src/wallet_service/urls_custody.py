@@ -1,9 +1,9 @@
 """The paths of seed 001's wallet service alone: WALLET_URLCONF=wallet_service.urls_custody."""
 
 from django.urls import path
-from drf_spectacular.views import SpectacularAPIView
 
 from dj_wallet.rest.custody.urls import urlpatterns as custody_patterns
+from dj_wallet.rest.document import DocumentView
 from dj_wallet.rest.events.urls import urlpatterns as event_patterns
 from dj_wallet.rest.exchanges.staff_views import MetricsView
 from dj_wallet.rest.health import HealthView, ReadinessView
@@ -21,9 +21,5 @@ urlpatterns = [
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
     *either("metrics", MetricsView, "metrics"),
-    path(
-        "api/schema/",
-        SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[]),
-        name="schema",
-    ),
+    path("api/schema/", DocumentView.as_view(), name="schema"),
 ]

@@ -18,6 +18,7 @@ from django.test import Client
 
 from dj_wallet.identity import tokens
 from dj_wallet.identity.errors import IssuerUnavailable, TokenInvalid
+from dj_wallet.identity.kept import find_owner
 from dj_wallet.identity.models import AuditEvent, ExternalIdentity, User
 from dj_wallet.identity.tokens import FetchedKeys, get_issuers, link_user, verify_token
 from tests.identity.conftest import Browser
@@ -129,9 +130,9 @@ def test_a_program_gets_a_token_for_us_and_acts_for_its_owner(alice):
 def test_a_token_costs_one_query(alice, django_assert_num_queries):
     client, _ = make_client(None, "authorization_code", public=True, scopes="wallets:read")
     text = fetch_persons_tokens(Browser(alice), client, "openid wallets:read")["access_token"]
-    tokens.authenticate_token(text)
     with django_assert_num_queries(1):
-        user, credential = tokens.authenticate_token(text)
+        grant = tokens.read_token(text)
+        user, credential = tokens.accept_grant(grant, find_owner(grant.owner))
     assert (user, credential.scopes) == (alice, {"wallets:read"})
 
 

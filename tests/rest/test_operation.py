@@ -11,6 +11,7 @@ from django.contrib.staticfiles import finders
 from django.db import connections
 from django.test import Client
 
+from dj_wallet.rest.document import render_document
 from dj_wallet.rest.middleware import RequestIdFilter
 from tests.rest.api import Api, get_document
 
@@ -151,3 +152,27 @@ def test_the_documentation_page_needs_no_other_server(db):
     assert Client().get(script)["Content-Type"].startswith("application/javascript")
     for address in loaded:
         assert finders.find(address.removeprefix("/static/")), address
+
+
+def test_the_documentation_page_loads_under_its_own_policy(db):
+    """What a browser would block, and leave the page blank: scripts in the page itself, or from elsewhere."""
+    answer = Client().get("/api/docs/")
+    policy = dict(part.split(" ", 1) for part in answer["Content-Security-Policy"].split("; "))
+    page = answer.content.decode()
+    assert (policy["script-src"], policy["connect-src"]) == ("'self'", "'self'")
+    assert re.findall(r"<script(?![^>]*\ssrc=\"/)|\son\w+=|javascript:", page) == []
+    scripts = re.findall(r"<script src=\"([^\"]+)\"", page)
+    assert len(scripts) == 3
+    text = Client().get(scripts[-1]).content.decode()
+    assert "eval(" not in text
+    (address,) = re.findall(r'url: "([^"]+)"', text)
+    document = Client().get(json.loads(f'"{address}"')).content
+    assert json.loads(document)["openapi"] == "3.1.0"
+
+
+def test_the_document_is_made_once_by_a_process(db):
+    for _ in range(2):
+        assert Client().get("/api/schema/?format=json").status_code == 200
+    before = render_document.cache_info().misses
+    assert Client().get("/api/schema/?format=json").status_code == 200
+    assert render_document.cache_info().misses == before

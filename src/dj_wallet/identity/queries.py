@@ -7,17 +7,19 @@ from ipaddress import ip_address, ip_network
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from dj_wallet.leases import Cache
+
 from .kept import find_key
 from .key_text import hash_secret, parse_key_text
 from .models import ApiKey, User
 
 
-def find_api_key(text: str) -> ApiKey | None:
+def find_api_key(text: str, cache: Cache | None = None) -> ApiKey | None:
     """Return the usable key of this text with its user, or None. One query, none if it is kept or cannot be a key."""
     parts = parse_key_text(text)
     if parts is None:
         return None
-    api_key = find_key(parts.prefix)
+    api_key = find_key(parts.prefix, cache)
     if api_key is None or not hmac.compare_digest(api_key.secret_hash, hash_secret(parts.secret)):
         return None
     return api_key if is_usable(api_key) and not api_key.is_signing else None

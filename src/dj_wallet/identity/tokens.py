@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 import httpx
 import jwt
 from allauth.idp.oidc.adapter import get_adapter
-from allauth.idp.oidc.models import Client
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -26,7 +25,7 @@ from jwt.utils import base64url_decode
 from .access import SCOPES, Credential, Kind
 from .audit import record_event
 from .errors import IssuerUnavailable, TokenInvalid
-from .kept import find_user
+from .kept import Owner, clients_owner, external_user, own_user
 from .models import AuditEvent, ExternalIdentity, User
 
 logger = logging.getLogger(__name__)
@@ -232,46 +231,58 @@ def _find_key(header: Mapping[str, Any], issuer: Issuer) -> Any:
     return key
 
 
-def authenticate_token(text: str) -> tuple[User, Credential]:
-    """Return whose token it is and what it opens. One query.
+class Grant(NamedTuple):
+    """What a token that was checked opens, and whom it acts for."""
 
-    :raises TokenInvalid: it is not valid, or nobody may use it
+    owner: Owner
+    credential: Credential
+    # Of another issuer's token: whose, by its subject.
+    external: tuple[str, str] | None = None
+
+
+def read_token(text: str) -> Grant:
+    """Return what the token says, all of it checked. No query.
+
+    :raises TokenInvalid: it is not valid
     :raises IssuerUnavailable: the issuer's keys cannot be fetched
     """
     issuer, claims = verify_token(text, get_issuers())
     client = str(claims.get("client_id") or claims.get("azp") or "")
-    find = _find_own_user if issuer.is_own else _find_external_user
-    user, is_service = find(issuer, claims, client)
-    if user is None or not user.is_active:
-        raise TokenInvalid("of nobody who may sign in")
+    subject = claims["sub"]
+    external = None
+    if not issuer.is_own:
+        owner, external = external_user(issuer.name, subject), (issuer.name, subject)
+        is_service = client in settings.WALLET_TRUSTED_ISSUER_SERVICES
+    elif is_service := subject == client:
+        # A program's own token (client credentials) acts for the owner of its client.
+        owner = clients_owner(client)
+    else:
+        owner = own_user(_read_id(subject))
     scopes = frozenset(str(claims.get("scope", "")).split())
     # A person's token opens no internal endpoint, whatever its client was allowed to ask for.
     granted = scopes if is_service else scopes & SCOPES
-    return user, Credential(Kind.TOKEN, f"client:{client}", granted, is_service)
+    credential = Credential(Kind.TOKEN, f"client:{client}", granted, is_service)
+    return Grant(owner, credential, external)
 
 
-def _find_own_user(issuer: Issuer, claims: Claims, client: str) -> tuple[User | None, bool]:
-    """A program's own token (client credentials) acts for the owner of its client."""
-    if claims["sub"] == client:
-        found = Client.objects.select_related("owner").filter(pk=client).first()
-        return (found.owner if found else None), True
+def _read_id(subject: str) -> UUID:
     try:
-        return find_user(UUID(claims["sub"])), False
+        return UUID(subject)
     except ValueError:
-        return None, False
+        raise TokenInvalid("of nobody") from None
 
 
-def _find_external_user(issuer: Issuer, claims: Claims, client: str) -> tuple[User | None, bool]:
-    is_service = client in settings.WALLET_TRUSTED_ISSUER_SERVICES
-    subject = claims["sub"]
-    known = ExternalIdentity.objects.select_related("user").filter(
-        issuer=issuer.name, subject=subject
-    )
-    if identity := known.first():
-        return identity.user, is_service
-    if not settings.WALLET_TRUSTED_ISSUER_CREATES_USERS:
-        return None, is_service
-    return _create_external_user(issuer.name, subject), is_service
+def accept_grant(grant: Grant, user: User | None) -> tuple[User, Credential]:
+    """Return whose token it is and what it opens; another issuer's subject that was never here may become a user.
+
+    :param user: whom the grant's owner was found to be
+    :raises TokenInvalid: nobody may use it
+    """
+    if user is None and grant.external and settings.WALLET_TRUSTED_ISSUER_CREATES_USERS:
+        user = _create_external_user(*grant.external)
+    if user is None or not user.is_active:
+        raise TokenInvalid("of nobody who may sign in")
+    return user, grant.credential
 
 
 def _create_external_user(issuer: str, subject: str) -> User:

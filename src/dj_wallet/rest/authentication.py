@@ -4,6 +4,7 @@
 """
 
 import logging
+from functools import partial
 from typing import Final
 
 from django.conf import settings
@@ -18,13 +19,16 @@ from dj_wallet.identity.audit import find_address
 from dj_wallet.identity.errors import IssuerUnavailable as IssuerAway
 from dj_wallet.identity.errors import SignatureInvalid as SignatureRefused
 from dj_wallet.identity.errors import TokenInvalid as TokenRefused
+from dj_wallet.identity.kept import find_owner, name_key
+from dj_wallet.identity.key_text import parse_key_text
 from dj_wallet.identity.models import ApiKey, User
 from dj_wallet.identity.queries import find_api_key, find_signing_key, is_allowed_from
 from dj_wallet.identity.services import record_use
 from dj_wallet.identity.signatures import SCHEME, parse_signature, verify_signature
 from dj_wallet.identity.step_up import may_pass
-from dj_wallet.identity.tokens import authenticate_token
+from dj_wallet.identity.tokens import Grant, accept_grant, read_token
 
+from .ahead import look_up
 from .errors import (
     AddressNotAllowed,
     ApiKeyInvalid,
@@ -56,11 +60,21 @@ class ApiKeyAuthentication(BaseAuthentication):
         text = find_key_text(request)
         if text is None:
             return None
-        api_key = find_api_key(text)
+        api_key = self._find(request, text)
         if api_key is None:
             logger.warning("Refused an API key from %s", find_address(request._request))
             raise ApiKeyInvalid
         return accept_key(api_key, Kind.API_KEY, request)
+
+    def _find(self, request: Request, text: str) -> ApiKey | None:
+        parts = parse_key_text(text)
+        if parts is None:
+            return None
+
+        def count(api_key: ApiKey) -> Found | None:
+            return open_with(api_key, Kind.API_KEY) if is_here_allowed(api_key, request) else None
+
+        return look_up(request, name_key(parts.prefix), partial(find_api_key, text), count)
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
@@ -79,12 +93,19 @@ class TokenAuthentication(BaseAuthentication):
         if not text:
             return None
         try:
-            return authenticate_token(text)
+            return self._authenticate(request, read_token(text))
         except TokenRefused as refusal:
             logger.warning("Refused a token from %s: %s", find_address(request._request), refusal)
             raise TokenInvalid from None
         except IssuerAway:
             raise IssuerUnavailable from None
+
+    def _authenticate(self, request: Request, grant: Grant) -> Found:
+        def count(user: User) -> Found | None:
+            return (user, grant.credential) if user.is_active else None
+
+        user = look_up(request, grant.owner.name, partial(find_owner, grant.owner), count)
+        return accept_grant(grant, user)
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
@@ -154,11 +175,21 @@ def accept_key(api_key: ApiKey, kind: Kind, request: Request) -> Found:
 
     :raises AddressNotAllowed: it is not for the address that the request came from
     """
-    allowed = api_key.allowed_addresses
-    if allowed and not is_allowed_from(allowed, find_address(request._request)):
+    if not is_here_allowed(api_key, request):
         logger.warning("API key %s is not for %s", api_key.prefix, find_address(request._request))
         raise AddressNotAllowed
     record_use(api_key)
+    return open_with(api_key, kind)
+
+
+def is_here_allowed(api_key: ApiKey, request: Request) -> bool:
+    """Tell whether the key may be used from where the request comes from."""
+    allowed = api_key.allowed_addresses
+    return not allowed or is_allowed_from(allowed, find_address(request._request))
+
+
+def open_with(api_key: ApiKey, kind: Kind) -> Found:
+    """Return the key's user and what the key opens."""
     scopes = frozenset(api_key.scopes)
     is_service = any(scope.partition(":")[0] == INTERNAL for scope in scopes)
     return api_key.user, Credential(kind, f"key:{api_key.prefix}", scopes, is_service, api_key)

@@ -15,6 +15,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from django.utils import timezone
+from redis.exceptions import RedisError
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -256,6 +257,12 @@ UNAVAILABLE: Final = Problem(
     "The database cannot be reached. Repeat the request with the same idempotency key.",
     headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
 )
+REDIS_UNAVAILABLE: Final = Problem(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "redis_unavailable",
+    "Redis, which this needs, cannot be reached. Try again.",
+    headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+)
 
 # Refusals of the ledger are 422 unless they are named here.
 WALLET_STATUSES: Final[Mapping[type[WalletException], HTTPStatus]] = {
@@ -342,6 +349,8 @@ def find_problem(error: Exception) -> Problem | None:
         return FORBIDDEN
     if isinstance(error, OperationalError | InterfaceError):
         return UNAVAILABLE
+    if isinstance(error, RedisError):
+        return REDIS_UNAVAILABLE
     return None
 
 
@@ -420,6 +429,11 @@ def answer_forbidden(request: HttpRequest, exception: Exception) -> JsonResponse
 def answer_csrf_failure(request: HttpRequest) -> JsonResponse:
     """Answer a form or script that may be another site's."""
     return _answer(CSRF_FAILED)
+
+
+def answer_problem(problem: Problem) -> JsonResponse:
+    """Answer what was found out about an error outside of the API's views."""
+    return _answer(problem)
 
 
 def answer_not_found(request: HttpRequest, exception: Exception) -> JsonResponse:

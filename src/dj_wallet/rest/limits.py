@@ -19,38 +19,48 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from dj_wallet.identity.access import Credential
+from dj_wallet.identity.models import User
+from dj_wallet.redis_line import RedisLine, Script
 
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS: Final = 60
-TIMEOUT_SECONDS: Final = 0.5
+WINDOW_MILLISECONDS: Final = WINDOW_SECONDS * 1000
+BUCKET_START: Final = "dj_wallet:rate:"
 # After a failure Redis is left alone for a moment, so that each request does not wait for it.
 PAUSE_SECONDS: Final = 5
 
 # Takes one request from every bucket, or from none. A bucket is full again at the time that its key holds; a request
 # moves that time by one interval, and is refused if it would be more than a window ahead.
 # Returns: 1 or 0, how many requests the emptiest bucket has left, milliseconds until one more fits, until it is full.
-TAKE: Final = """
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + clock[2] / 1000
-local window = tonumber(ARGV[1])
-local left, wait, full = nil, 0, 0
-local times = {}
-for at, key in ipairs(KEYS) do
-  local interval = window / tonumber(ARGV[at + 1])
-  local time = math.max(tonumber(redis.call('GET', key) or now), now) + interval
-  times[at] = time
-  wait = math.max(wait, time - now - window)
-  full = math.max(full, time - now)
-  local fits = math.floor((window - (time - now)) / interval)
-  if left == nil or fits < left then left = fits end
+TAKE_ONE: Final = """
+local function take(keys, window, limits)
+  local clock = redis.call('TIME')
+  local now = clock[1] * 1000 + clock[2] / 1000
+  local left, wait, full = nil, 0, 0
+  local times = {}
+  for at, key in ipairs(keys) do
+    local interval = window / limits[at]
+    local time = math.max(tonumber(redis.call('GET', key) or now), now) + interval
+    times[at] = time
+    wait = math.max(wait, time - now - window)
+    full = math.max(full, time - now)
+    local fits = math.floor((window - (time - now)) / interval)
+    if left == nil or fits < left then left = fits end
+  end
+  if wait > 0 then return {0, 0, math.ceil(wait), math.ceil(full)} end
+  for at, key in ipairs(keys) do
+    local lives = math.max(1, math.ceil(times[at] - now))
+    redis.call('SET', key, string.format('%.3f', times[at]), 'PX', lives)
+  end
+  return {1, left, 0, math.ceil(full)}
 end
-if wait > 0 then return {0, 0, math.ceil(wait), math.ceil(full)} end
-for at, key in ipairs(KEYS) do
-  redis.call('SET', key, string.format('%.3f', times[at]), 'PX', math.ceil(times[at] - now))
-end
-return {1, left, 0, math.ceil(full)}
 """
+TAKE: Final = Script(f"""{TAKE_ONE}
+local limits = {{}}
+for at = 1, #KEYS do limits[at] = tonumber(ARGV[at + 1]) end
+return take(KEYS, tonumber(ARGV[1]), limits)
+""")
 
 
 class Verdict(NamedTuple):
@@ -66,10 +76,7 @@ class Buckets:
     """The buckets of this service, from any number of threads."""
 
     def __init__(self, url: str) -> None:
-        client = redis.Redis.from_url(
-            url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
-        )
-        self._take = client.register_script(TAKE)
+        self._line = RedisLine(url)
         self._pause_until = 0.0
 
     def take(self, names: Sequence[str], limits: Sequence[int]) -> Verdict | None:
@@ -77,14 +84,24 @@ class Buckets:
         if time.monotonic() < self._pause_until:
             return None
         try:
-            keys = [f"dj_wallet:rate:{name}" for name in names]
-            answer: Any = self._take(keys=keys, args=[WINDOW_SECONDS * 1000, *limits])
+            keys = [BUCKET_START + name for name in names]
+            answer = self._line.run(TAKE, keys, [WINDOW_MILLISECONDS, *limits])
         except redis.RedisError as error:
             logger.warning("Nobody is limited: %s", error)
             self._pause_until = time.monotonic() + PAUSE_SECONDS
             return None
-        allowed, remaining, wait, full = answer
-        return Verdict(allowed == 1, remaining, wait / 1000, full / 1000)
+        return read_verdict(answer)
+
+
+def read_verdict(answer: Sequence[int]) -> Verdict:
+    """Return what the script says."""
+    allowed, remaining, wait, full = answer
+    return Verdict(allowed == 1, remaining, wait / 1000, full / 1000)
+
+
+def name_buckets(user: User, credential: Credential) -> list[str]:
+    """Return the buckets that a request is taken from."""
+    return [f"user:{user.pk}", f"credential:{credential.name}"]
 
 
 class LimitedView:
@@ -100,8 +117,12 @@ class LimitedView:
         limit = settings.API_REQUESTS_PER_MINUTE
         if not limit or not request.user:
             return
-        names = [f"user:{request.user.pk}", f"credential:{name_credential(request)}"]
-        self.verdict = get_buckets(settings.REDIS_URL).take(names, [limit, limit])
+        self.verdict = request.__dict__.get(
+            "verdict"
+        )  # if it was counted when it was asked who it is from
+        if self.verdict is None:
+            names = name_buckets(cast(User, request.user), cast(Credential, request.auth))
+            self.verdict = get_buckets(settings.REDIS_URL).take(names, [limit] * len(names))
         if self.verdict is not None and not self.verdict.is_allowed:
             raise Throttled(wait=self.verdict.wait_seconds)
 
@@ -116,11 +137,6 @@ class LimitedView:
             final["RateLimit-Policy"] = f'"requests";q={limit};w={WINDOW_SECONDS}'
             final["RateLimit"] = f'"requests";r={remaining};t={full_in}'
         return final
-
-
-def name_credential(request: Request) -> str:
-    """Return what tells the request's credential from others."""
-    return cast(Credential, request.auth).name
 
 
 @cache

@@ -59,9 +59,9 @@ class NewestFirst(CursorPagination):
             return None
         size = self.get_page_size(request) or self.max_page_size
         page = members[:size]
-        self.base_url = request.build_absolute_uri()
         following = None
         if len(members) > size:
+            self.base_url = request.build_absolute_uri()
             following = self.encode_cursor(Cursor(0, False, page[-1][0]))
         return render_page([body for _, body in page], following)
 

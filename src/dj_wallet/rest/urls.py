@@ -1,10 +1,10 @@
 """The paths of the API. A path answers with and without its last slash; the schema shows it as documented."""
 
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from .coins.urls import urlpatterns as coin_patterns
 from .custody.urls import urlpatterns as custody_patterns
+from .document import DocsView, DocumentView
 from .events.urls import urlpatterns as event_patterns
 from .exchanges.urls import urlpatterns as exchange_patterns
 from .health import HealthView, ReadinessView
@@ -45,16 +45,6 @@ urlpatterns = [
     *exchange_patterns,
     *either("healthz", HealthView, "healthz"),
     *either("readyz", ReadinessView, "readyz"),
-    path(
-        "api/schema/",
-        SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[]),
-        name="schema",
-    ),
-    path(
-        "api/docs/",
-        SpectacularSwaggerSplitView.as_view(
-            url_name="schema", authentication_classes=[], permission_classes=[]
-        ),
-        name="docs",
-    ),
+    path("api/schema/", DocumentView.as_view(), name="schema"),
+    path("api/docs/", DocsView.as_view(), name="docs"),
 ]

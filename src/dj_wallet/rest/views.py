@@ -20,7 +20,7 @@ from dj_wallet.identity.access import (
     reads_all,
 )
 from dj_wallet.identity.models import User
-from dj_wallet.leases import LeaseCache, get_cache
+from dj_wallet.leases import Cache
 from dj_wallet.ledger.money import from_minor_units
 from dj_wallet.models import Transaction, Transfer, Wallet
 from dj_wallet.payouts.services import schedule_payout
@@ -28,6 +28,7 @@ from dj_wallet.services.common import WalletService
 from dj_wallet.services.transfer import build_transfer_request
 
 from . import batches, queries, schemas, services, wallet_cache
+from .ahead import Wish, find_cache
 from .bodies import (
     find_payout,
     show_new_deposit,
@@ -103,6 +104,14 @@ class ApiView(LimitedView, GenericAPIView[Any]):
     def user(self) -> User:
         return cast(User, self.request.user)
 
+    def foresee(self, request: Request, user: User) -> Wish | None:
+        """Return what the view is going to read from the cache, if it can be told before it is asked."""
+        return None
+
+    def find_cache(self) -> Cache | None:
+        """Return the cache that the caller is answered from, if any."""
+        return find_cache(self.request, self.user)
+
     def read(self, serializer: type[StrictSerializer]) -> dict[str, Any]:
         """Return the request's body, checked.
 
@@ -111,11 +120,6 @@ class ApiView(LimitedView, GenericAPIView[Any]):
         body = serializer(data=self.request.data)
         body.is_valid(raise_exception=True)
         return cast(dict[str, Any], body.validated_data)
-
-
-def find_wallet_cache(user: User) -> LeaseCache | None:
-    """Return the cache that the user is answered from, if any: staff, who see everybody's wallets, are not."""
-    return None if reads_all(user) else get_cache()
 
 
 class WalletsView(ApiView):
@@ -152,13 +156,16 @@ class WalletsView(ApiView):
         page = self.paginate_queryset(queries.list_wallets(self.user))
         return self.get_paginated_response([show_wallet(wallet) for wallet in page or []])
 
+    def foresee(self, request: Request, user: User) -> Wish | None:
+        return wallet_cache.wish_list(user, PLAIN) if request.method == "GET" else None
+
     def find_kept(self, request: Request) -> Rendered | None:
         """Return the first page as the cache keeps it, or None if the database has to be asked."""
-        cache = find_wallet_cache(self.user)
+        cache = self.find_cache()
         entries = None if cache is None else wallet_cache.list_of_user(cache, self.user, PLAIN)
         if entries is None:
             return None
-        members = [(entry.head["id"], entry.body) for entry in entries]
+        members = [(entry.pk, entry.body) for entry in entries]
         return NewestFirst().render_first(members, request)
 
 
@@ -177,13 +184,16 @@ class WalletView(ApiView):
     )
     def get(self, request: Request, uuid: UUID) -> Response:
         moment = find_moment(request)
-        cache = find_wallet_cache(self.user)
-        if cache is not None and moment is None:
+        cache = self.find_cache() if moment is None else None
+        if cache is not None:
             return Response(Rendered(wallet_cache.get_by_uuid(cache, self.user, uuid, PLAIN).body))
         wallet = queries.get_wallet(self.user, uuid)
         if moment is not None:
             queries.go_back(wallet, moment)
         return Response(show_wallet(wallet))
+
+    def foresee(self, request: Request, user: User) -> Wish | None:
+        return wallet_cache.wish_uuid(self.kwargs["uuid"], PLAIN)
 
 
 class DepositView(ApiView):

@@ -1,15 +1,15 @@
 """The wallets of a user as the API shows them, kept in Redis, never older than the last commit: ADR 0034.
 
 An entry for each wallet, `wallet:<id>`, in two forms: as seed 004's paths show it ("plain"), as seed 000's do ("coin").
-Two kinds of pointers lead to them: `wallets-of:<user>`, and `wallet-uuid:<uuid>`. A form is a line of JSON that says whose
-the wallet is and what it can be filtered by, then the answer as it is sent.
+Two kinds of pointers lead to them: `wallets-of:<user>`, and `wallet-uuid:<uuid>`. A form is a line that says whose the wallet is, a line
+that says what it can be filtered by, then the answer as it is sent.
 
 Staff, who see everybody's, are answered from the database.
 """
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from django.contrib.contenttypes.models import ContentType
@@ -19,10 +19,11 @@ from django.http import Http404
 
 from dj_wallet.custody.models import Address
 from dj_wallet.identity.models import User
-from dj_wallet.leases import LeaseCache, Listed, begin_change, end_change
+from dj_wallet.leases import Cache, Listed, begin_change, end_change
 from dj_wallet.ledger import watch
 from dj_wallet.models import Wallet
 
+from .ahead import Wish
 from .bodies import show_wallet
 from .rendered import render
 
@@ -44,68 +45,94 @@ class Form(NamedTuple):
 class Entry(NamedTuple):
     """A wallet in one form, taken apart."""
 
-    head: Mapping[str, Any]
+    pk: int
+    description: bytes
     body: bytes
+
+    @property
+    def head(self) -> Mapping[str, Any]:
+        """What the wallet can be filtered by, and its tag."""
+        head: Mapping[str, Any] = json.loads(self.description)
+        return head
 
 
 def pack(wallet: Wallet, body: bytes, **head: Any) -> bytes:
-    """Return what is kept of a wallet."""
+    """Return what is kept of a wallet: a line each for whose it is and what it can be filtered by, and the answer."""
     owner = name_owner(wallet.holder_type_id, wallet.holder_id)
-    return json.dumps({"id": wallet.pk, "owner": owner, **head}).encode() + b"\n" + body
+    return b"\n".join((owner, json.dumps(head).encode(), body))
 
 
-def unpack(value: bytes) -> Entry:
-    """Return what was kept, taken apart."""
-    head, _, body = value.partition(b"\n")
-    return Entry(json.loads(head), body)
+def unpack(pk: int, value: bytes, owner: bytes) -> Entry | None:
+    """Return what was kept, taken apart, or None if it is nothing or somebody else's."""
+    kept, _, rest = value.partition(b"\n")
+    if kept != owner or not value:
+        return None
+    head, _, body = rest.partition(b"\n")
+    return Entry(pk, head, body)
 
 
-def name_owner(type_id: int, holder_id: Any) -> str:
-    """Return what tells holders apart."""
-    return f"{type_id}:{holder_id}"
+def name_owner(type_id: int, holder_id: Any) -> bytes:
+    """Return what tells holders apart: a line."""
+    return json.dumps([type_id, str(holder_id)]).encode()
 
 
-def name_user(user: User) -> str:
+def name_user(user: User) -> bytes:
     """Return what tells this holder from others."""
     return name_owner(ContentType.objects.get_for_model(user).pk, user.pk)
 
 
-def get_by_id(cache: LeaseCache, user: User, wallet_id: int, form: Form) -> Entry:
+def wish_id(wallet_id: int, form: Form) -> Wish:
+    """Return what `get_by_id` reads."""
+    return Wish(f"wallet:{wallet_id}", form.name)
+
+
+def wish_uuid(uuid: UUID, form: Form) -> Wish:
+    """Return what `get_by_uuid` reads."""
+    return Wish(f"wallet-uuid:{uuid}", form.name, "wallet")
+
+
+def wish_list(user: User, form: Form) -> Wish:
+    """Return what `list_of_user` reads."""
+    return Wish(f"wallets-of:{user.pk}", form.name, "wallet")
+
+
+def get_by_id(cache: Cache, user: User, wallet_id: int, form: Form) -> Entry:
     """Return a wallet of the user's. One query, none if it is kept.
 
     :raises Http404: there is none of this id, or it is not theirs
     """
-    name = f"wallet:{wallet_id}"
+    name = wish_id(wallet_id, form).name
     (found,) = cache.read([name], form.name)
     value = found.value
     if value is None:
         value = _load([wallet_id], form)[wallet_id]
         cache.fill(form.name, [(name, found, value)])
-    return _show_to(user, value)
+    return _show_to(user, wallet_id, value)
 
 
-def get_by_uuid(cache: LeaseCache, user: User, uuid: UUID, form: Form) -> Entry:
+def get_by_uuid(cache: Cache, user: User, uuid: UUID, form: Form) -> Entry:
     """Return a wallet of the user's; see `get_by_id`. What is asked for the second time is kept."""
-    pointer = f"wallet-uuid:{uuid}"
-    listed = cache.read_listed(pointer, "wallet", form.name)
+    pointer, facet, kind = wish_uuid(uuid, form)
+    listed = cache.read_listed(pointer, kind, facet)
     if listed.ids:
-        return _show_to(user, *_complete(cache, listed, form))
+        return _show_to(user, listed.ids[0], *_complete(cache, listed, form))
     wallet = form.select(Wallet.objects.filter(uuid=uuid)).first()
     if wallet is None:
         raise Http404
     cache.fill("listed", [(pointer, listed.pointer, str(wallet.pk).encode())])
-    return _show_to(user, form.show(wallet))
+    return _show_to(user, wallet.pk, form.show(wallet))
 
 
-def list_of_user(cache: LeaseCache, user: User, form: Form) -> list[Entry] | None:
+def list_of_user(cache: Cache, user: User, form: Form) -> list[Entry] | None:
     """Return the user's wallets that have the form, newest first; None if there are too many to be kept.
 
     One query, none if all are kept. What is asked for the second time is kept.
     """
-    pointer = f"wallets-of:{user.pk}"
-    listed = cache.read_listed(pointer, "wallet", form.name)
+    pointer, facet, kind = wish_list(user, form)
+    listed = cache.read_listed(pointer, kind, facet)
     if listed.pointer.value == TOO_MANY:
         return None
+    ids = listed.ids
     if listed.pointer.value is not None:
         values = _complete(cache, listed, form)
     else:
@@ -116,17 +143,20 @@ def list_of_user(cache: LeaseCache, user: User, form: Form) -> list[Entry] | Non
         cache.fill("listed", [(pointer, listed.pointer, text)])
         if is_too_long:
             return None
-        values = [form.show(wallet) for wallet in wallets]
-    entries = [unpack(value) for value in values if value]
+        ids, values = [wallet.pk for wallet in wallets], [form.show(wallet) for wallet in wallets]
     owner = name_user(user)
-    return [entry for entry in entries if entry.head["owner"] == owner]
+    entries = (unpack(pk, value, owner) for pk, value in zip(ids, values, strict=True))
+    return [entry for entry in entries if entry is not None]
 
 
-def _complete(cache: LeaseCache, listed: Listed, form: Form) -> list[bytes]:
+def _complete(cache: Cache, listed: Listed, form: Form) -> list[bytes]:
     """Return what the pointer names, asking the database once for what the cache lacks."""
+    values = [found.value for found in listed.entries]
+    if None not in values:
+        return cast(list[bytes], values)
     entries = dict(zip(listed.ids, listed.entries, strict=True))
     missing = [one for one, found in entries.items() if found.value is None]
-    loaded = _load(missing, form) if missing else {}
+    loaded = _load(missing, form)
     cache.fill(form.name, [(f"wallet:{one}", entries[one], loaded[one]) for one in missing])
     return [loaded[one] if (kept := entries[one].value) is None else kept for one in listed.ids]
 
@@ -137,13 +167,12 @@ def _load(ids: Sequence[int], form: Form) -> dict[int, bytes]:
     return dict.fromkeys(ids, b"") | {wallet.pk: form.show(wallet) for wallet in wallets}
 
 
-def _show_to(user: User, value: bytes) -> Entry:
+def _show_to(user: User, pk: int, value: bytes) -> Entry:
     """:raises Http404: it is nothing, or not the user's"""
-    if value:
-        entry = unpack(value)
-        if entry.head["owner"] == name_user(user):
-            return entry
-    raise Http404
+    entry = unpack(pk, value, name_user(user))
+    if entry is None:
+        raise Http404
+    return entry
 
 
 def show_plainly(wallet: Wallet) -> bytes:

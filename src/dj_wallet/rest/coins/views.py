@@ -10,14 +10,23 @@ from rest_framework.response import Response
 
 from dj_wallet.identity.models import User
 from dj_wallet.models import Wallet
+from dj_wallet.rest.ahead import Wish
 from dj_wallet.rest.bodies import show_amount, show_time
 from dj_wallet.rest.conditions import check_precondition, is_known, tag
 from dj_wallet.rest.pagination import NewestFirst
 from dj_wallet.rest.rendered import Rendered, render
 from dj_wallet.rest.schema import IF_MATCH, IF_NONE_MATCH, WITH_BODY, errors
 from dj_wallet.rest.services import get_asset
-from dj_wallet.rest.views import ApiView, find_wallet_cache
-from dj_wallet.rest.wallet_cache import Entry, Form, get_by_id, list_of_user, pack
+from dj_wallet.rest.views import ApiView
+from dj_wallet.rest.wallet_cache import (
+    Entry,
+    Form,
+    get_by_id,
+    list_of_user,
+    pack,
+    wish_id,
+    wish_list,
+)
 
 from . import queries, schemas, services
 from .filters import build_condition, describe, is_wanted, read_filters
@@ -59,14 +68,17 @@ class CoinWalletsView(ApiView):
         page = self.paginate_queryset(wallets) or []
         return self.get_paginated_response(show_coin_wallets(page))
 
+    def foresee(self, request: Request, user: User) -> Wish | None:
+        return wish_list(user, COIN) if request.method == "GET" else None
+
     def find_kept(self, request: Request, wanted: dict[str, Any]) -> Rendered | None:
         """Return the first page as the cache keeps it, or None if the database has to be asked."""
-        cache = find_wallet_cache(self.user)
+        cache = self.find_cache()
         entries = None if cache is None else list_of_user(cache, self.user, COIN)
         if entries is None:
             return None
         members = [
-            (entry.head["id"], add_owner(entry, self.user))
+            (entry.pk, add_owner(entry, self.user))
             for entry in entries
             if is_wanted(entry.head, wanted)
         ]
@@ -101,7 +113,7 @@ class CoinWalletView(ApiView):
         tags=["coin wallets"],
     )
     def get(self, request: Request, pk: int) -> Response:
-        cache = find_wallet_cache(self.user)
+        cache = self.find_cache()
         if cache is None:
             wallet = queries.get_coin_wallet(self.user, pk)
             current, body = build_tag(wallet), None
@@ -111,6 +123,9 @@ class CoinWalletView(ApiView):
         if is_known(request, current):
             return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": current})
         return answer(wallet) if body is None else Response(body, headers={"ETag": current})
+
+    def foresee(self, request: Request, user: User) -> Wish | None:
+        return wish_id(self.kwargs["pk"], COIN) if request.method == "GET" else None
 
     @extend_schema(
         operation_id="change_coin_wallet",
@@ -216,7 +231,7 @@ def show_in_cache(wallet: Wallet) -> bytes:
 
 def add_owner(entry: Entry, user: User) -> bytes:
     """Return what is kept of the user's coin wallet as `show_coin_wallet` shows it."""
-    owner = render({"id": entry.head["id"], "user": show_owner(user)})
+    owner = render({"id": entry.pk, "user": show_owner(user)})
     return owner[:-1] + b"," + entry.body[1:]
 
 
