@@ -74,7 +74,7 @@ def test_a_crowd_of_workers_pays_every_withdrawal_once(world, alice):
         node.close()
 
     def sign() -> None:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         pending = [WithdrawalRequest.Status.PENDING, WithdrawalRequest.Status.PROCESSING]
         while WithdrawalRequest.objects.filter(status__in=pending).exists():
             world.sign()

@@ -115,7 +115,7 @@ def bank(sandbox, payouts_setting) -> Bank:
         ADAPTER=PLAIN,
         URL=f"{sandbox.url}/",
         LOOKUP_URL=f"{sandbox.url}/payments?reference={{reference}}",
-        TIMEOUT_SECONDS=1,
+        TIMEOUT_SECONDS=30,
     )
     return sandbox
 
@@ -123,7 +123,7 @@ def bank(sandbox, payouts_setting) -> Bank:
 @pytest.fixture
 def blind_bank(sandbox, payouts_setting) -> Bank:
     """The sandbox bank as seed 004 describes it: neither keys nor a look-up."""
-    payouts_setting(bank="default", ADAPTER=PLAIN, URL=f"{sandbox.url}/", TIMEOUT_SECONDS=1)
+    payouts_setting(bank="default", ADAPTER=PLAIN, URL=f"{sandbox.url}/", TIMEOUT_SECONDS=30)
     return sandbox
 
 
@@ -135,15 +135,27 @@ def keyed_bank(sandbox, payouts_setting) -> Bank:
         ADAPTER=KEYED,
         URL=f"{sandbox.url}/v1",
         WEBHOOK_SECRET=WEBHOOK_SECRET,
-        TIMEOUT_SECONDS=1,
+        TIMEOUT_SECONDS=30,
     )
     return sandbox
 
 
 @pytest.fixture
+def impatient(settings, payouts_setting) -> Callable[[], None]:
+    """A function after which the default bank is given three seconds: it pays in that time, then says nothing for four."""
+
+    def change() -> None:
+        payouts_setting(
+            bank="default", **settings.PAYOUTS["BANKS"]["default"] | {"TIMEOUT_SECONDS": 3}
+        )
+
+    return change
+
+
+@pytest.fixture
 def no_bank(payouts_setting) -> None:
     """Nobody listens where the bank should be: port 1 is nobody's."""
-    payouts_setting(bank="default", ADAPTER=PLAIN, URL="http://127.0.0.1:1/", TIMEOUT_SECONDS=1)
+    payouts_setting(bank="default", ADAPTER=PLAIN, URL="http://127.0.0.1:1/", TIMEOUT_SECONDS=30)
 
 
 @pytest.fixture
@@ -165,7 +177,7 @@ def scripted_bank(
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
         url = f"http://127.0.0.1:{server.server_port}/"
-        given = {"ADAPTER": PLAIN, "TIMEOUT_SECONDS": 1} | options
+        given = {"ADAPTER": PLAIN, "TIMEOUT_SECONDS": 30} | options
         payouts_setting(bank="default", URL=url, **given)
         servers.append(server)
 

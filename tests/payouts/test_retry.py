@@ -128,7 +128,7 @@ def test_an_order_is_not_repeated_while_the_first_may_still_arrive(payout, bank,
         ADAPTER="dj_wallet.payouts.banks.plain.PlainBank",
         URL=f"{bank.url}/",
         LOOKUP_URL=f"{bank.url}/payments?reference={{reference}}",
-        TIMEOUT_SECONDS=1,
+        TIMEOUT_SECONDS=30,
         IN_FLIGHT_SECONDS=60,
     )
     bank.break_down("unavailable", times=1)
@@ -146,7 +146,7 @@ def test_with_keys_and_no_lookup_the_same_key_is_sent_again(payout, keyed_bank, 
         bank="default",
         ADAPTER="dj_wallet.payouts.banks.keyed.KeyedBank",
         URL=f"{keyed_bank.url}/v1",
-        TIMEOUT_SECONDS=1,
+        TIMEOUT_SECONDS=30,
         LOOKUP=False,
     )
     keyed_bank.break_down("paid_cut")
@@ -163,7 +163,7 @@ def test_with_keys_and_no_lookup_a_bank_that_never_answers_is_a_case_for_an_oper
         bank="default",
         ADAPTER="dj_wallet.payouts.banks.keyed.KeyedBank",
         URL=f"{keyed_bank.url}/v1",
-        TIMEOUT_SECONDS=1,
+        TIMEOUT_SECONDS=30,
         LOOKUP=False,
     )
     keyed_bank.break_down("unavailable")
@@ -174,9 +174,10 @@ def test_with_keys_and_no_lookup_a_bank_that_never_answers_is_a_case_for_an_oper
 
 @pytest.mark.parametrize("mode", ["paid_timeout", "paid_cut", "garbage", "unavailable"])
 def test_without_keys_and_lookup_doubt_goes_to_an_operator_with_the_money_held(
-    payout, blind_bank, mode
+    payout, blind_bank, impatient, mode
 ):
-    blind_bank.break_down(mode, seconds=1.2)
+    impatient()
+    blind_bank.break_down(mode, seconds=4)
     run(payout)
     assert look(payout) == ("review", "pending", 70, 30)
     assert (payout.attempts, list_steps(payout)[-1]) == (1, "review")
@@ -266,7 +267,7 @@ def test_each_bank_has_its_own_circuit(wallet, no_bank, sandbox, payouts_setting
         bank="other",
         ADAPTER="dj_wallet.payouts.banks.keyed.KeyedBank",
         URL=f"{sandbox.url}/v1",
-        TIMEOUT_SECONDS=1,
+        TIMEOUT_SECONDS=30,
     )
     execute_payout(schedule_payout(wallet=wallet, amount=1).payout.pk)
     other = schedule_payout(wallet=wallet, amount=1, bank="other").payout

@@ -1,7 +1,5 @@
 """Payouts of wallets with limits and lots: what is held for the bank counts, and comes back with its credit and its room."""
 
-import socket
-
 import pytest
 from django.utils import timezone
 
@@ -20,15 +18,6 @@ def audited(db):
     """After each test the books balance, lots and payouts included."""
     yield
     assert audit_ledger().problems == []
-
-
-@pytest.fixture
-def no_bank(settings):
-    """Nobody listens where the bank should be."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        settings.BANK_URL = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
-        yield
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ class Bank:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        self.client = httpx.Client(timeout=5)
+        self.client = httpx.Client(timeout=60)
 
     def start(self) -> None:
         port = free_port()
@@ -42,7 +42,7 @@ class Bank:
         ]
         self.process = subprocess.Popen(command)
         self.client.base_url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 300
         while True:
             try:
                 assert self.client.get("/healthz").json() == {"status": "ok"}

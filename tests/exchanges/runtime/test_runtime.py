@@ -17,7 +17,7 @@ from dj_wallet.exchanges.venues import errors
 from dj_wallet.exchanges.venues.contract import Credentials
 from tests.exchanges.stand import VENUES, account_of, credentials_of, given
 
-PATIENCE = {"timeout_seconds": 20}
+PATIENCE = {"timeout_seconds": 120}
 every_venue = pytest.mark.parametrize("venue", VENUES)
 
 
@@ -186,9 +186,10 @@ def test_a_silent_venue_is_left_alone_after_some_calls(sandbox):
     for _ in range(5):
         with pytest.raises(errors.VenueTimeout):
             fetch(account_of("okx"), timeout_seconds=0.4)
+    asked = len(sandbox.calls("okx"))
     with pytest.raises(errors.VenueUnavailable):
-        fetch(account_of("okx"), timeout_seconds=0.4)
-    assert len(sandbox.calls("okx")) == 5
+        fetch(account_of("okx"))
+    assert len(sandbox.calls("okx")) == asked
 
 
 @pytest.mark.parametrize("venue", ["coinbase", "kraken", "bitfinex", "kucoin"])
@@ -200,7 +201,10 @@ def test_whether_an_address_was_made_is_unknown_and_not_asked_twice(sandbox, ven
     sandbox.break_down(fault, venue, method="POST")
     with pytest.raises(errors.OutcomeUnknown) as refusal:
         runtime.create_deposit_address(
-            account, currency="BTC", network="bitcoin", timeout_seconds=2 if fault == "hang" else 20
+            account,
+            currency="BTC",
+            network="bitcoin",
+            timeout_seconds=4 if fault == "hang" else 120,
         )
     assert not refusal.value.retryable
     expected = 2 if venue == "coinbase" else 1
@@ -224,7 +228,7 @@ def test_each_currency_has_its_own_outcome(sandbox):
     outcomes = {
         outcome.currency: outcome
         for outcome in runtime.fetch_many(
-            account_of("kucoin"), ["BTC", "NOCOIN", "XRP", "BTC"], budget_seconds=20
+            account_of("kucoin"), ["BTC", "NOCOIN", "XRP", "BTC"], budget_seconds=120
         )
     }
     assert set(outcomes) == {"BTC", "NOCOIN", "XRP"}
@@ -236,7 +240,7 @@ def test_each_currency_has_its_own_outcome(sandbox):
 def test_what_the_budget_leaves_out_is_not_an_outcome(sandbox):
     """Kraken allows some calls at once and then one in three seconds."""
     coins = ["BTC", "XRP", "XLM", "SOL", "ADA", "DOT", "LTC", "BCH", "DOGE", "ATOM", "NEAR", "ALGO"]
-    outcomes = list(runtime.fetch_many(account_of("kraken"), coins, budget_seconds=2.5))
+    outcomes = list(runtime.fetch_many(account_of("kraken"), coins, budget_seconds=6))
     assert 0 < len(outcomes) < len(coins)
     assert [outcome.currency for outcome in outcomes] == coins[: len(outcomes)]
     assert all(outcome.error is None for outcome in outcomes)
@@ -255,7 +259,7 @@ def test_a_failure_in_the_middle_gives_the_others_their_addresses(sandbox):
     fetch(account_of("htx"))
     sandbox.break_down("garbage", "htx", times=3)
     outcomes = list(
-        runtime.fetch_many(account_of("htx"), ["BTC", "XRP", "XLM", "ADA"], budget_seconds=20)
+        runtime.fetch_many(account_of("htx"), ["BTC", "XRP", "XLM", "ADA"], budget_seconds=120)
     )
     assert all(outcome.addresses is not None or outcome.error.retryable for outcome in outcomes)
     assert sum(outcome.error is None for outcome in outcomes) >= 1

@@ -324,7 +324,7 @@ def test_tasks_have_the_names_that_settings_and_services_call(settings):
 def test_while_an_exchange_is_asked_no_transaction_is_open(sandbox, alice):
     account = connect(alice)
     request_sync(account, currencies=["BTC"])
-    sandbox.set("latency", seconds=1)
+    sandbox.set("latency", seconds=2)
     worker = threading.Thread(target=run_and_close)
     calls = len(sandbox.calls())
     worker.start()
@@ -334,7 +334,7 @@ def test_while_an_exchange_is_asked_no_transaction_is_open(sandbox, alice):
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-                "AND state = 'idle in transaction' AND now() - xact_start > interval '300 ms'"
+                "AND state = 'idle in transaction' AND now() - xact_start > interval '1500 ms'"
             )
             seen.append(cursor.fetchone()[0])
     assert len(sandbox.calls()) > calls
