@@ -23,8 +23,22 @@ settings.register_profile("explore", deadline=None, print_blob=True)
 settings.load_profile("wallets")
 
 
+# What takes longest begins first, lest one process work on it alone at the end.
+LONGEST = (
+    "tests/payouts/test_chaos.py",
+    "tests/rest/test_schema_fuzz.py",
+    "tests/library/test_stateful.py",
+    "tests/custody/test_killed.py",
+    "tests/ledger/test_stateful.py",
+    "tests/holds/test_stateful.py",
+    "tests/runtime/",
+)
+
+
+@pytest.hookimpl(trylast=True)  # after they were shuffled
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the other database."""
+    """Skip what needs the other database, and begin with what takes longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     vendor = {"postgresql": "postgres"}.get(connection.vendor, connection.vendor)
     for item in items:
         for name in {"postgres", "sqlite"} - {vendor}:

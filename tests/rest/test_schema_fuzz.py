@@ -31,6 +31,7 @@ from dj_wallet.models import Wallet
 from dj_wallet.payouts.services import schedule_payout
 from dj_wallet.services.escrow import open_escrow
 from dj_wallet.services.holds import place_hold
+from tests.depth import examples
 from wallet_service.wsgi import application
 
 CHECKED = (
@@ -41,7 +42,7 @@ CHECKED = (
     "response_schema_conformance",
 )
 # How many requests of each kind an operation gets: from programs, from services and from nobody.
-EXAMPLES = {"person": 6, "service": 4, "staff": 2, "nobody": 1}
+EXAMPLES = {"person": 4, "service": 2, "staff": 1, "nobody": 1}
 # Everything that they are allowed to be away with.
 UNREADY = {"GET /readyz"}
 
@@ -175,7 +176,7 @@ def ask(operation: Any, count: int, cast: Cast, key: str | None, checks: list[An
     """Send so many requests with the key, half of them about things that there are."""
 
     @bounds(
-        max_examples=count,
+        max_examples=examples(count),
         derandomize=True,
         database=None,
         deadline=None,
