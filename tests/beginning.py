@@ -41,6 +41,7 @@ end $$
 def remember_beginning() -> None:
     """Keep a copy of what the migrations wrote."""
     with connection.cursor() as cursor:
+        cursor.execute("drop schema if exists beginning cascade")  # of a run with --reuse-db
         cursor.execute("create schema beginning")
         cursor.execute(f"select relname from ({TABLES}) where pg_relation_size(oid) > 0")
         for (name,) in cursor.fetchall():

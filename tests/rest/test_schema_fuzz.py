@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from django.db import connection
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as bounds
 from hypothesis import strategies as st
@@ -145,14 +146,18 @@ class Cast:
 
 
 @pytest.fixture
-def cast(transactional_db: None, settings: Any) -> Iterator[Cast]:
+def cast(transactional_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cast]:
     """Committed rows: each request is a transaction of its own, as in life. Dogecoin is served."""
+    # The service has a pool of connections; here requests would each open one, for a quarter of the time.
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", None)
+    connection.close()
     account = AccountKey.from_seed(bytes(64), get_network("DOGE:regtest")).public
     settings.CUSTODY_XPUBS = [f"DOGE:regtest={account.export()}"]
     settings.CUSTODY_APPROVAL_SECRET = "a secret of more than thirty-two letters"
     ensure_chain("DOGE:regtest")
     yield Cast()
     assert audit_ledger().is_clean
+    connection.close()
 
 
 def build_cases(operation: Any) -> st.SearchStrategy[Any]:
