@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.dispatch import Signal
+from django.test import TransactionTestCase
 from hypothesis import settings
+from pytest_django.plugin import DjangoDbBlocker
 
 from dj_wallet import signals
 from dj_wallet.ledger.models import Account, Posting
 from dj_wallet.models import Transaction, Transfer
+from tests.beginning import remember_beginning, return_to_beginning
 from tests.testapp.models import Person
 
 # The same cases in every run, so that what passes here passes everywhere; `make explore` draws new ones.
@@ -20,13 +23,36 @@ settings.register_profile("explore", deadline=None, print_blob=True)
 settings.load_profile("wallets")
 
 
+# What takes longest begins first, lest one process work on it alone at the end.
+LONGEST = (
+    "tests/payouts/test_chaos.py",
+    "tests/rest/test_schema_fuzz.py",
+    "tests/library/test_stateful.py",
+    "tests/custody/test_killed.py",
+    "tests/ledger/test_stateful.py",
+    "tests/holds/test_stateful.py",
+    "tests/runtime/",
+)
+
+
+@pytest.hookimpl(trylast=True)  # after they were shuffled
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the other database."""
+    """Skip what needs the other database, and begin with what takes longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     vendor = {"postgresql": "postgres"}.get(connection.vendor, connection.vendor)
     for item in items:
         for name in {"postgres", "sqlite"} - {vendor}:
             if item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=f"needs {name}"))
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """The test database, and our own way back to its beginning after tests that commit."""
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock():
+            remember_beginning()
+        TransactionTestCase._fixture_teardown = lambda case: return_to_beginning()  # type: ignore[attr-defined]
 
 
 @pytest.fixture

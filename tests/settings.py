@@ -22,6 +22,12 @@ if os.environ.get("DATABASE_URL") == os.environ.get(CONTROLLERS):
     if "PYTEST_XDIST_WORKER" not in os.environ:
         os.environ[CONTROLLERS] = os.environ["DATABASE_URL"]
 
+# Whatever else runs on this machine, a bank and a Redis at their usual ports too: tests start what they need, and nobody
+# listens at port 1. The bell for workers rings in memory.
+os.environ["BANK_URL"] = "http://127.0.0.1:1/"
+os.environ["REDIS_URL"] = "redis://127.0.0.1:1/0"
+os.environ["BROKER_URL"] = "memory://"
+os.environ["WALLET_EVENTS_AMQP_URL"] = "amqp://guest:guest@127.0.0.1:1//"
 os.environ.setdefault("WALLET_SIGNING_KEYS", make_signing_key() + make_signing_key())
 
 from wallet_service.settings import *

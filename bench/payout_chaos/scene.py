@@ -165,7 +165,7 @@ def open_scene(folder: Path) -> Iterator[Scene]:
         try:
             bank = [sys.executable, "-m", "wallet_sandbox.bank", "--port", str(port)]
             scene.start("bank", bank)
-            wait_for(lambda: scene.ask_bank("GET", "/healthz"), 20)
+            wait_for(lambda: scene.ask_bank("GET", "/healthz"), 300)
             yield scene
         finally:
             scene.stop()

@@ -80,7 +80,7 @@ class LitecoinNode:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while True:
             assert self._process.poll() is None, "litecoind has ended"
             with contextlib.suppress(httpx.TransportError, NodeError, AssertionError):
@@ -94,12 +94,12 @@ class LitecoinNode:
         self._client.close()
         self._client = _open_client()
         self._process.terminate()
-        self._process.wait(60)
+        self._process.wait(300)
 
     def kill(self) -> None:
         """Kill the node: what it has not written is gone."""
         self._process.kill()
-        self._process.wait(60)
+        self._process.wait(300)
 
     def close(self) -> None:
         """End for good."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
+from django.db.models import QuerySet
 
 from dj_wallet.custody.chain.errors import ChainError
 from dj_wallet.custody.errors import ReplacementRefused, WithdrawalsFrozen
@@ -33,6 +34,11 @@ class Walk:
         self.world, self.wallets = world, wallets
         self.random = random.Random(seed)
         self.paid: list[str] = []
+
+    def choose(self, found: QuerySet[WithdrawalRequest]) -> WithdrawalRequest | None:
+        """Choose one, the same for the same seed."""
+        rows = list(found.order_by("pk"))
+        return self.random.choice(rows) if rows else None
 
     def pay(self) -> None:
         payments = [
@@ -64,15 +70,13 @@ class Walk:
         self.world.send()
 
     def bump(self) -> None:
-        sent = WithdrawalRequest.objects.filter(status="BROADCAST").order_by("?").first()
-        if sent is not None:
+        if sent := self.choose(WithdrawalRequest.objects.filter(status="BROADCAST")):
             rate = Decimal(self.random.randint(2, 9)) / 100
             with contextlib.suppress(ReplacementRefused, WithdrawalsFrozen):
                 bump_withdrawal(withdrawal_id=sent.pk, rate_per_kb=rate)
 
     def cancel(self) -> None:
-        one = WithdrawalRequest.objects.order_by("?").first()
-        if one is not None:
+        if one := self.choose(WithdrawalRequest.objects.all()):
             with contextlib.suppress(TransactionAlreadyProcessed):
                 cancel_withdrawal(withdrawal_id=one.pk)
 

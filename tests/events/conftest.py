@@ -126,7 +126,7 @@ def find_port() -> int:
         return int(free.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come up"
@@ -154,7 +154,7 @@ def moto_url() -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(120)
 
 
 class Bus:
@@ -241,7 +241,7 @@ class Broker:
     def stop(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, 9)
-        self.process.wait(10)
+        self.process.wait(120)
 
     def close(self) -> None:
         self.stop()

@@ -36,7 +36,7 @@ def test_what_a_killed_publisher_did_not_finish_arrives_in_order(
     def kill_at_three(_: Any, message: dict[str, Any]) -> int:
         if message["data"]["number"] == 3:
             publisher.send_signal(signal.SIGKILL)
-            publisher.wait(10)
+            publisher.wait(120)
             return 500
         return 200
 

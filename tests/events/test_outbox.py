@@ -68,13 +68,13 @@ def test_an_event_committed_late_comes_after_what_was_told_before(wallet, other_
             with transaction.atomic():
                 happen(wallet, 1)
                 begun.set()
-                told.wait(10)
+                told.wait(120)
         finally:
             connection.close()
 
     late = threading.Thread(target=commit_late)
     late.start()
-    begun.wait(10)
+    begun.wait(120)
     happen(other_wallet, 2)
     services.fan_out_events()
     told.set()

@@ -26,13 +26,13 @@ class Sandbox:
         self.port, panel = free_port(), free_port()
         self.ca_file = folder / "ca.pem"
         self.client = httpx.Client(
-            base_url=f"http://127.0.0.1:{panel}", trust_env=False, timeout=10
+            base_url=f"http://127.0.0.1:{panel}", trust_env=False, timeout=60
         )
         module = [sys.executable, "-m", "wallet_sandbox.exchanges", "--tls", str(folder)]
         self.process = subprocess.Popen(
             [*module, "--port", str(self.port), "--panel-port", str(panel)]
         )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while True:
             try:
                 assert self.client.get("/healthz").json() == {"status": "ok"}

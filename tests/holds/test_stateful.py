@@ -45,6 +45,7 @@ from dj_wallet.services.escrow import (
     resolve_escrow,
 )
 from dj_wallet.services.holds import expire_due_holds, place_hold, release_hold, settle_hold
+from tests.depth import examples
 from tests.testapp.models import Person
 
 NAMES = ("alice", "bob", "charlie")
@@ -383,5 +384,5 @@ class LockedMoney(RuleBasedStateMachine):
 @pytest.mark.django_db
 def test_any_sequence_ends_as_the_model_says():
     run_state_machine_as_test(
-        LockedMoney, settings=settings(max_examples=12, stateful_step_count=30)
+        LockedMoney, settings=settings(max_examples=examples(12), stateful_step_count=30)
     )

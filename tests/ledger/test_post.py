@@ -160,7 +160,7 @@ class TwoWallets:
         def work():
             runs.append(order)
             post_one(transfer_entry(BANK, first, 1))
-            met.wait(10) if len(runs) <= 2 else None
+            met.wait(120) if len(runs) <= 2 else None
             post_one(transfer_entry(BANK, second, 1))
 
         return work

@@ -477,7 +477,7 @@ def test_a_checkpoint_never_skips_a_movement_between_system_accounts(count):
         with transaction.atomic():
             found = post([transfer_entry(BANK, FEES, 7, key=f"{key}{n}") for n in range(count)])
             ready.append(found)
-            assert release.wait(20)
+            assert release.wait(120)
 
     ready, release = [], threading.Event()
     with transaction.atomic():

@@ -28,6 +28,7 @@ from dj_wallet.ledger.post import post
 from dj_wallet.ledger.queries import list_trial_balances
 from dj_wallet.models import Transaction, Transfer, Wallet
 from dj_wallet.services import WalletService
+from tests.depth import examples
 from tests.ledger.worlds import BANK, FEES, transfer_entry, undone
 from tests.testapp.models import Person
 
@@ -287,4 +288,6 @@ def assert_raises(error, call):
 
 @pytest.mark.django_db
 def test_any_sequence_of_verbs_ends_as_the_model_says():
-    run_state_machine_as_test(Books, settings=settings(max_examples=15, stateful_step_count=30))
+    run_state_machine_as_test(
+        Books, settings=settings(max_examples=examples(12), stateful_step_count=30)
+    )

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from django.db import connection, connections
 
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 600
 
 
 def run_together(*calls: Callable[[], Any], seconds: float = TIMEOUT_SECONDS) -> list[Any]:

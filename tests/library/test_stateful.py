@@ -39,6 +39,7 @@ from dj_wallet.pricing import BUYER, MERCHANT, Fee
 from dj_wallet.services import ExchangeService, PurchaseService, TransferService, WalletService
 from dj_wallet.services.limits import get_limits, set_limits
 from dj_wallet.services.lots import expire_lots, grant_credit
+from tests.depth import examples
 from tests.testapp.models import Course, Person, Shop
 
 NAMES = ("alice", "bob")
@@ -589,4 +590,6 @@ class Books(RuleBasedStateMachine):
 
 @pytest.mark.django_db
 def test_any_sequence_of_verbs_ends_as_the_model_says():
-    run_state_machine_as_test(Books, settings=settings(max_examples=20, stateful_step_count=40))
+    run_state_machine_as_test(
+        Books, settings=settings(max_examples=examples(12), stateful_step_count=40)
+    )

@@ -90,8 +90,9 @@ def cut_in_the_answer(peer):
 
 
 def say_nothing(peer):
-    peer.recv(65536)
-    time.sleep(1.5)
+    peer.settimeout(60)
+    while peer.recv(65536):
+        """Wait until we are left."""
 
 
 def drip(peer):
@@ -121,7 +122,7 @@ def test_once_a_connection_stood_nothing_is_certain(raw_bank, treat):
     raw_bank(treat)
     started = time.monotonic()
     assert send().outcome == Outcome.UNKNOWN
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 def test_a_refused_connection_sent_nothing(no_bank):

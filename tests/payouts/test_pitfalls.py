@@ -158,6 +158,7 @@ def start_worker(
         "BANK_ADAPTER": "tests.payouts.harmful.HarmfulBank",
         "BANK_URL": f"{bank.url}/",
         "BANK_OPTIONS": json.dumps({"MOMENT": moment}),
+        "BANK_TIMEOUT_SECONDS": "30",
     }
     command = [sys.executable, "-c", WORKER, str(payout.pk)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
@@ -175,7 +176,7 @@ def make_url() -> str:
 def test_07_and_08_a_worker_that_dies_around_the_call_is_replaced(payout, bank, moment):
     """7: between the bank's answer and our commit; 8: between the claim and the call."""
     worker = start_worker(payout, bank, moment)
-    worker.communicate(timeout=60)
+    worker.communicate(timeout=300)
     assert worker.returncode == 9
     assert len(bank.payments()) == (moment == "after")
     assert look(payout) == ("processing", "pending", 70, 30)
@@ -196,7 +197,7 @@ def test_09_a_worker_that_slept_through_its_lease_writes_nothing(payout, bank):
     before = look(payout), list_postings(payout), Payout.objects.get().updated_at
     assert before[0] == ("settled", "completed", 70, 0)
     os.kill(worker.pid, signal.SIGCONT)
-    assert worker.communicate(timeout=60)[0] == "reported\n"
+    assert worker.communicate(timeout=300)[0] == "reported\n"
     assert (look(payout), list_postings(payout), Payout.objects.get().updated_at) == before
     assert len(bank.payments()) == 1
 
@@ -377,7 +378,7 @@ def test_23_a_message_that_overtakes_the_answer_loses_nothing(payout, keyed_bank
     keyed_bank.break_down("paid_timeout", seconds=0.7)
 
     def hear() -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not (reports := list_reports(keyed_bank)):
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -434,7 +435,7 @@ def end_wait(function: str) -> None:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)

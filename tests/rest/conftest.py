@@ -90,10 +90,10 @@ def open_api(user: User, scopes: Iterable[str] = SCOPES) -> Api:
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis of the tests' own."""
+    """A Redis of the tests' own, which is given more time to answer than the service gives one."""
     folder = tmp_path_factory.mktemp("redis")
     with RedisServer(folder / "data", free_port(), log=folder / "log") as server:
-        yield server.url()
+        yield f"{server.url()}?socket_timeout=60&socket_connect_timeout=60"
 
 
 @pytest.fixture

@@ -386,7 +386,7 @@ def test_a_refused_movement_leaves_nothing_open(cached, api, coin_wallet, redis_
 def own_redis(cached, settings: Any, tmp_path: Any) -> Iterator[RedisServer]:
     """A Redis that a test may stop."""
     with RedisServer(tmp_path / "data", free_port(), log=tmp_path / "log") as server:
-        settings.REDIS_URL = server.url()
+        settings.REDIS_URL = f"{server.url()}?socket_timeout=60"
         yield server
 
 

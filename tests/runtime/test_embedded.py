@@ -104,7 +104,7 @@ def test_a_number_in_a_stale_file_that_now_belongs_to_another_process_is_no_obst
     postgres.stop()
     cluster = postgres.data_dir / "cluster"
     owner = {"user": cluster.stat().st_uid} if os.geteuid() == 0 else {}
-    stranger = subprocess.Popen(["sleep", "60"], cwd="/", **owner)
+    stranger = subprocess.Popen(["sleep", "3600"], cwd="/", **owner)
     (cluster / "postmaster.pid").write_text(
         f"{stranger.pid}\n{cluster}\n1\n{postgres.port}\n\n127.0.0.1\n"
     )

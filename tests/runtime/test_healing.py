@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.runtime.wallet_up import PROGRAMS, WalletUp, eventually
+from tests.runtime.wallet_up import PATIENCE_SECONDS, PROGRAMS, WalletUp, eventually
 from wallet_service import stack
 
 # One `wallet up` at a time: each takes seconds of a whole core to start.
@@ -66,7 +66,7 @@ def test_a_killed_master_leaves_no_worker_with_the_port(running):
     master = eventually(lambda: master_of(running, "web"))
     workers = master.children()
     master.send_signal(signal.SIGKILL)
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=PATIENCE_SECONDS)
     assert alive == []
     eventually(lambda: running.get() == 200)
 

@@ -17,7 +17,7 @@ from wallet_service.embedded import free_port, temporary_postgres
 
 ROOT = Path(__file__).parents[2]
 START = ROOT / "services" / "ledger" / "start"
-MAX_WAIT_SECONDS = 120
+MAX_WAIT_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def address(environment: dict[str, str]) -> Iterator[str]:
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=MAX_WAIT_SECONDS) == 0
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
@@ -77,7 +77,7 @@ def shop(address: str, environment: dict[str, str]) -> Iterator[httpx.Client]:
     made = make_key(environment, "--name", "shop", "--scope", "internal:ledger")
     assert made.returncode == 0, made.stderr
     headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
-    with httpx.Client(base_url=address, headers=headers) as client:
+    with httpx.Client(base_url=address, headers=headers, timeout=60) as client:
         yield client
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.xdist_group("wallet up")
 
 
 def assert_nothing_is_left(wallet_up):
-    eventually(lambda: wallet_up.members() == [], 20)
+    eventually(lambda: wallet_up.members() == [])
     for port in wallet_up.ports.values():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -66,7 +66,7 @@ def test_a_start_straight_after_a_kill_waits_for_the_earlier_end_and_finds_every
     earlier = stopped.members()
     stopped.signal(signal.SIGKILL)
     stopped.launch()  # without the ports: they are remembered
-    eventually(lambda: "Ready in" in stopped.printed(), 60)
+    eventually(lambda: "Ready in" in stopped.printed())
     assert [process for process in earlier if is_alive(process)] == []
     assert stopped.printed().splitlines()[2:] == printed.splitlines()[2:]
     assert (stopped.data / "secret_key").read_text() == secret

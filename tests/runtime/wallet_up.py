@@ -34,6 +34,10 @@ PROGRAMS = {
 }
 
 
+PATIENCE_SECONDS = 300
+"""How long something may take that must happen: on a machine with other work to do, long."""
+
+
 class WalletUp:
     """`wallet up` on one data folder; each start is a new process."""
 
@@ -72,14 +76,14 @@ class WalletUp:
             for name, port in self.ports.items()
         ]
         process = self.launch(*ports)
-        eventually(lambda: "Ready in" in self.printed() or process.poll() is not None, 90)
+        eventually(lambda: "Ready in" in self.printed() or process.poll() is not None)
         assert process.poll() is None, self.printed()
         return self.printed()
 
     def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
         """Start it, wait for its end, return its exit status and what it printed."""
         process = self.launch(*arguments, **environment)
-        return process.wait(60), self.printed()
+        return process.wait(PATIENCE_SECONDS), self.printed()
 
     def printed(self) -> str:
         return self.output.read_text()
@@ -88,7 +92,7 @@ class WalletUp:
         """Send a signal and return the exit status."""
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def get(self, path: str = "/healthz", port: str = "web") -> int:
         """Return the status of the answer, or 0 if there is none."""
@@ -111,9 +115,9 @@ class WalletUp:
         return [process for process in processes if _parent(process) not in numbers]
 
 
-def eventually(condition: Callable[[], Any], timeout_seconds: float = 30) -> Any:
+def eventually(condition: Callable[[], Any]) -> Any:
     """Wait for the condition and return its first true result."""
-    deadline = time.monotonic() + timeout_seconds
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not (result := condition()):
         assert time.monotonic() < deadline, "this did not happen in time"
         time.sleep(0.05)

@@ -42,7 +42,7 @@ class Bank:
         ]
         self.process = subprocess.Popen(command)
         self.client.base_url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             try:
                 assert self.client.get("/healthz").json() == {"status": "ok"}

@@ -17,7 +17,7 @@ from dj_wallet.exchanges.venues import errors
 from dj_wallet.exchanges.venues.contract import Credentials
 from tests.exchanges.stand import VENUES, account_of, credentials_of, given
 
-PATIENCE = {"timeout_seconds": 60}
+PATIENCE = {"timeout_seconds": 120}
 every_venue = pytest.mark.parametrize("venue", VENUES)
 
 
@@ -207,7 +207,10 @@ def test_whether_an_address_was_made_is_unknown_and_not_asked_twice(sandbox, ven
     sandbox.break_down(fault, venue, method="POST")
     with pytest.raises(errors.OutcomeUnknown) as refusal:
         runtime.create_deposit_address(
-            account, currency="BTC", network="bitcoin", timeout_seconds=2 if fault == "hang" else 20
+            account,
+            currency="BTC",
+            network="bitcoin",
+            timeout_seconds=4 if fault == "hang" else 120,
         )
     assert not refusal.value.retryable
     expected = 2 if venue == "coinbase" else 1
@@ -231,7 +234,7 @@ def test_each_currency_has_its_own_outcome(sandbox):
     outcomes = {
         outcome.currency: outcome
         for outcome in runtime.fetch_many(
-            account_of("kucoin"), ["BTC", "NOCOIN", "XRP", "BTC"], budget_seconds=20
+            account_of("kucoin"), ["BTC", "NOCOIN", "XRP", "BTC"], budget_seconds=120
         )
     }
     assert set(outcomes) == {"BTC", "NOCOIN", "XRP"}
@@ -262,7 +265,7 @@ def test_a_failure_in_the_middle_gives_the_others_their_addresses(sandbox):
     fetch(account_of("htx"))
     sandbox.break_down("garbage", "htx", times=3)
     outcomes = list(
-        runtime.fetch_many(account_of("htx"), ["BTC", "XRP", "XLM", "ADA"], budget_seconds=20)
+        runtime.fetch_many(account_of("htx"), ["BTC", "XRP", "XLM", "ADA"], budget_seconds=120)
     )
     assert all(outcome.addresses is not None or outcome.error.retryable for outcome in outcomes)
     assert sum(outcome.error is None for outcome in outcomes) >= 1

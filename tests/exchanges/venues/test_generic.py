@@ -6,7 +6,7 @@ from dj_wallet.exchanges import runtime
 from dj_wallet.exchanges.venues import errors, get_venue
 from tests.exchanges.stand import account_of, credentials_of, given
 
-PATIENCE = {"timeout_seconds": 20}
+PATIENCE = {"timeout_seconds": 120}
 
 
 def account():
@@ -42,7 +42,7 @@ def test_a_network_that_is_not_named_in_words_we_know_is_refused(sandbox):
 
 
 def test_what_its_key_may_do_is_not_known_and_not_guessed(sandbox):
-    permissions = runtime.check_connection(account(), timeout_seconds=20).permissions
+    permissions = runtime.check_connection(account(), timeout_seconds=120).permissions
     assert (permissions.can_withdraw, permissions.can_trade) == (None, None)
 
 

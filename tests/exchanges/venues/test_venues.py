@@ -10,7 +10,7 @@ from tests.exchanges.stand import account_of, credentials_of, given
 from wallet_sandbox.exchanges.coins import NETWORKS_OF, TAGGED
 
 every_venue = pytest.mark.parametrize("venue", IDS)
-PATIENCE = {"timeout_seconds": 60}
+PATIENCE = {"timeout_seconds": 120}
 
 CREATES = ("coinbase", "kraken", "bitfinex", "kucoin")
 
