@@ -52,7 +52,7 @@ def payouts_setting(settings) -> Callable[..., None]:
         if bank is None:
             changed |= values
         else:
-            changed["BANKS"][bank] = values
+            changed["BANKS"][bank] = {"TIMEOUT_SECONDS": PATIENCE} | values
         settings.PAYOUTS = changed
 
     return change
