@@ -18,7 +18,7 @@ from dj_wallet.ledger.errors import OutcomeUnknown, WalletException
 from dj_wallet.ledger.money import parse_amount
 from dj_wallet.utils import get_transfer_service, get_wallet_service
 
-from .bulk_at_once import move_many_at_once
+from .bulk_at_once import Records, move_many_at_once
 from .holding import find_wallets
 from .movements import (
     OUTSIDE,
@@ -43,17 +43,40 @@ class Status(StrEnum):
     REPLAYED = "replayed"
 
 
-class Result(NamedTuple):
+class Result:
     """What became of an item: its record, which for `REPLAYED` is that of the first call, or why it was refused."""
 
-    status: Status
-    record: Any = None
-    error: Exception | None = None
+    __slots__ = ("_at", "_record", "_records", "error", "status")
+
+    def __init__(
+        self,
+        status: Status,
+        record: Any = None,
+        error: Exception | None = None,
+        *,
+        records: Records | None = None,
+        at: int = 0,
+    ) -> None:
+        """:param records: where the record is made when somebody looks at it, `at` this position"""
+        self.status = status
+        self.error = error
+        self._record = record
+        self._records = records
+        self._at = at
+
+    @property
+    def record(self) -> Any:
+        if self._record is None and self._records is not None:
+            self._record = self._records.make(self._at)
+        return self._record
 
     @property
     def code(self) -> str:
         """The stable code of the refusal; "" if there was none, "vetoed" if a receiver of a signal raised."""
         return "" if self.error is None else getattr(self.error, "code", "vetoed")
+
+    def __repr__(self) -> str:
+        return f"Result({self.status!s}, {self.error or self.record!r})"
 
 
 class DepositItem(NamedTuple):
@@ -159,7 +182,7 @@ def _move(
         lambda: move_many_at_once(requests, sender, using), sender=sender, using=using
     )
     if at_once is not None:
-        return [Result(Status.OK, record) for record in at_once]
+        return [Result(Status.OK, records=at_once, at=at) for at in range(len(requests))]
     vetoes = _ask(requests, sender, is_atomic)
     asked = [request for at, request in enumerate(requests) if at not in vetoes]
 

@@ -7,18 +7,17 @@ The items are prepared in loops of few calls: of 10,000 deposits the layers of t
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db import connections, models
-from django.db.models.base import ModelState
+from django.db import connections
 from django.utils import timezone
 
 from dj_wallet.ledger.engine import Entry, Movement
 from dj_wallet.ledger.errors import WalletException
 from dj_wallet.ledger.ids import make_uuids
 from dj_wallet.ledger.money import parse_amount, trim
-from dj_wallet.ledger.records import list_fixed_defaults, write_json
+from dj_wallet.ledger.records import write_json
 from dj_wallet.ledger.store.postgres import (
     BATCH_TYPES,
     Batch,
@@ -29,7 +28,7 @@ from dj_wallet.ledger.store.postgres import (
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Transaction, Transfer, Wallet
 
-from .at_once import get_wallet_type, is_plain
+from .at_once import Written, get_wallet_type, is_plain
 from .movements import Request, is_part_named
 from .recorded import find_pending_keys
 
@@ -39,9 +38,6 @@ TYPES: Final = (
 )
 PARAMETERS: Final = ", ".join(f"%s::{name}" for name in TYPES)
 MOVE_BATCH: Final = f"SELECT * FROM dj_wallet_move_batch({PARAMETERS})"
-COMPLETED: Final = ("completed", True)
-
-M = TypeVar("M", bound=models.Model)
 
 
 class Plan(NamedTuple):
@@ -60,7 +56,7 @@ class Plan(NamedTuple):
         return self.has_withdrawal + self.has_deposit
 
 
-class Written(NamedTuple):
+class Rows(NamedTuple):
     """What the database said: keys in order, and balances in the order of the accounts."""
 
     entry_ids: list[int]
@@ -69,7 +65,58 @@ class Written(NamedTuple):
     balances: list[Decimal]
 
 
-def move_many_at_once(requests: Sequence[Request], sender: type, using: str) -> list[Any] | None:
+class Records:
+    """The records of a plan that was written, each made when it is looked at: most callers look at few of 10,000."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        written: Rows,
+        shared: Written,
+        uuids: Sequence[UUID],
+        metas: Sequence[dict[str, Any]],
+        transfer_uuids: Sequence[UUID],
+    ) -> None:
+        self._plan = plan
+        self._written = written
+        self._shared = shared
+        self._uuids = uuids
+        self._metas = metas
+        self._transfer_uuids = transfer_uuids
+
+    def __len__(self) -> int:
+        return len(self._plan.requests)
+
+    def make(self, at: int) -> Transaction | Transfer:
+        """Return the record of the item at this position."""
+        request, amount = self._plan.requests[at], self._plan.amounts[at]
+        shared = self._shared._replace(entry_id=self._written.entry_ids[at])
+        keys = self._written.transaction_ids
+        if self._plan.sides == 1:
+            is_deposit = isinstance(request.source, str)
+            wallet: Any = request.destination if is_deposit else request.source
+            record = shared.show_transaction(
+                *(keys[at], self._uuids[at], "deposit" if is_deposit else "withdraw", wallet.pk),
+                *(amount, self._metas[at], wallet),
+            )
+            record.idempotency_key = request.idempotency_key
+            return record
+        source: Any = request.source
+        destination: Any = request.destination
+        own = slice(2 * at, 2 * at + 2)
+        return shared.show_transfer(
+            [*keys[own], (self._written.transfer_ids or ())[at]],
+            [*self._uuids[own], self._transfer_uuids[at]],
+            (source.pk, destination.pk),
+            amount,
+            self._metas[own],
+            request.transfer_status,
+            (source, destination),
+            idempotency_key=request.idempotency_key,
+        )
+
+
+def move_many_at_once(requests: Sequence[Request], sender: type, using: str) -> Records | None:
     """Move the money of all requests, which are of one kind, and return their records in order.
 
     The wallets are up to date afterwards. Needs an open transaction. Never raises for a refusal: the caller's
@@ -90,10 +137,8 @@ def move_many_at_once(requests: Sequence[Request], sender: type, using: str) -> 
     if written is None:
         return None
     _show_balances(plan, written.balances)
-    transactions = _make_transactions(plan, written, now, uuids, metas, using)
-    if written.transfer_ids is None:
-        return transactions
-    return _make_transfers(plan, written, now, transfer_uuids, transactions, using)
+    shared = Written(0, now, using)
+    return Records(plan, written, shared, uuids, metas, transfer_uuids)
 
 
 def _plan(requests: Sequence[Request]) -> Plan | None:
@@ -150,7 +195,7 @@ def _write(
     metas: Sequence[dict[str, Any]],
     transfer_uuids: Sequence[UUID],
     using: str,
-) -> Written | None:
+) -> Rows | None:
     parameters: list[Any] = [
         *plan.batch.list_parameters(),
         *(now, get_wallet_type(), plan.has_withdrawal, plan.has_deposit),
@@ -160,7 +205,7 @@ def _write(
     with moving(plan.batch.accounts, using), connections[using].cursor() as cursor:
         cursor.execute(MOVE_BATCH, parameters)
         row = cursor.fetchone()
-    return row and Written(*row)
+    return row and Rows(*row)
 
 
 def _show_balances(plan: Plan, balances: Sequence[Decimal]) -> None:
@@ -170,94 +215,3 @@ def _show_balances(plan: Plan, balances: Sequence[Decimal]) -> None:
         wallet = plan.wallets[pk]
         wallet.balance = trim(balance)
         wallet.version += accounts[pk].touches
-
-
-def _make_transactions(
-    plan: Plan,
-    written: Written,
-    now: datetime,
-    uuids: Sequence[UUID],
-    metas: Sequence[dict[str, Any]],
-    using: str,
-) -> list[Transaction]:
-    fixed = {
-        **list_fixed_defaults(Transaction),
-        "payable_type_id": get_wallet_type(),
-        "created_at": now,
-        "updated_at": now,
-    }
-    rows = zip(written.transaction_ids, uuids, metas, strict=True)
-    records = []
-    for request, amount, entry_id in zip(
-        plan.requests, plan.amounts, written.entry_ids, strict=True
-    ):
-        key = request.idempotency_key if plan.sides == 1 else None
-        for type_, wallet in (("withdraw", request.source), ("deposit", request.destination)):
-            if not isinstance(wallet, str):
-                pk, uuid, meta = next(rows)
-                account = wallet.__dict__["account_ptr_id"]
-                values = {
-                    **fixed,
-                    "id": pk,
-                    "uuid": uuid,
-                    "type": type_,
-                    "amount": amount,
-                    "meta": meta,
-                    "payable_id": account,
-                    "wallet_id": account,
-                    "entry_id": entry_id,
-                    "idempotency_key": key,
-                    "_known_status": COMPLETED,
-                }
-                records.append(_make(Transaction, values, {"wallet": wallet}, using))
-    return records
-
-
-def _make_transfers(
-    plan: Plan,
-    written: Written,
-    now: datetime,
-    uuids: Sequence[UUID],
-    transactions: Sequence[Transaction],
-    using: str,
-) -> list[Transfer]:
-    type_id = get_wallet_type()
-    fixed = {
-        **list_fixed_defaults(Transfer),
-        "from_type_id": type_id,
-        "to_type_id": type_id,
-        "created_at": now,
-        "updated_at": now,
-    }
-    records = []
-    for request, pk, uuid, withdraw, deposit in zip(
-        plan.requests,
-        written.transfer_ids or (),
-        uuids,
-        transactions[::2],
-        transactions[1::2],
-        strict=True,
-    ):
-        values = {
-            **fixed,
-            "id": pk,
-            "uuid": uuid,
-            "status": request.transfer_status,
-            "from_id": withdraw.wallet_id,
-            "to_id": deposit.wallet_id,
-            "withdraw_id": withdraw.pk,
-            "deposit_id": deposit.pk,
-            "entry_id": withdraw.entry_id,
-            "idempotency_key": request.idempotency_key,
-        }
-        records.append(_make(Transfer, values, {"withdraw": withdraw, "deposit": deposit}, using))
-    return records
-
-
-def _make(model: type[M], values: dict[str, Any], related: dict[str, Any], using: str) -> M:
-    """Return the instance of a row that was written."""
-    record = model.__new__(model)
-    state = ModelState()
-    state.adding, state.db, state.fields_cache = False, using, related
-    record.__dict__ = {"_state": state, **values}
-    return record

@@ -478,12 +478,18 @@ def build_transaction(
     entry_id: int | None = None,
     idempotency_key: str | None = None,
     status: str = AbstractTransaction.STATUS_COMPLETED,
+    wallet_type: int | None = None,
+    **values: Any,
 ) -> Transaction:
-    """Return an unsaved record of a deposit into, or a withdrawal from, the wallet."""
+    """Return an unsaved record of a deposit into, or a withdrawal from, the wallet.
+
+    :param wallet_type: the content type of the wallet's model, if the caller knows it
+    :param values: of further fields
+    """
     record: Transaction = build_record(
         get_transaction_model(),
         {
-            "payable_type_id": ContentType.objects.get_for_model(wallet).pk,
+            "payable_type_id": wallet_type or ContentType.objects.get_for_model(wallet).pk,
             "payable_id": wallet.pk,
             "wallet_id": wallet.pk,
             "type": type_,
@@ -493,6 +499,7 @@ def build_transaction(
             "entry_id": entry_id,
             "idempotency_key": idempotency_key,
             "meta": dict(meta or {}),
+            **values,
         },
         {"wallet": wallet},
     )
@@ -522,6 +529,7 @@ def build_transfer(
     discount: Decimal = ZERO,
     refund_of: Transfer | None = None,
     idempotency_key: str | None = None,
+    **values: Any,
 ) -> Transfer:
     """Return an unsaved record of a movement from the wallet of one transaction to that of the other."""
     return build_record(
@@ -537,6 +545,7 @@ def build_transfer(
             "refund_of_id": None if refund_of is None else refund_of.pk,
             "entry_id": withdraw.entry_id,
             "idempotency_key": idempotency_key,
+            **values,
         },
         {"withdraw": withdraw, "deposit": deposit, "refund_of": refund_of},
     )

@@ -1,10 +1,13 @@
 """Purchases: a product or a cart, one payment, and what is given back of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from functools import cache
 from hashlib import blake2b
 from itertools import compress
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import DEFAULT_DB_ALIAS, models
@@ -15,6 +18,7 @@ from dj_wallet.exceptions import ProductNotAvailable
 from dj_wallet.holders import forget_wallets, with_wallets
 from dj_wallet.ledger.engine import Entry, Kind, Movement
 from dj_wallet.ledger.errors import MovementInvalid, PriceChanged, TransactionAlreadyProcessed
+from dj_wallet.ledger.ids import make_uuids
 from dj_wallet.ledger.money import ZERO
 from dj_wallet.ledger.post import run_statement, start_writing
 from dj_wallet.ledger.records import build_record, insert_in_order
@@ -454,8 +458,11 @@ def _pay_at_once(written: Written, sender: type, using: str) -> bool:
 def plan_purchase(order: Order, prices: Quote, receivers: Sequence[Wallet | None]) -> Written:
     """Return what to write for an order at these prices. Only a transfer service of the user's writes already."""
     purchase = _build_purchase(order, prices)
+    # Once for all of a cart: one by one they took a tenth of its time.
+    uuids, wallet_type = iter(make_uuids(4 * len(receivers))), find_type_of(order.wallet)
+    find_type = cache(find_type_of_model)
     bought = [
-        _build_bought(order, item, line, receiver)
+        _build_bought(order, item, line, receiver, uuids, wallet_type)
         for item, line, receiver in zip(order.cart.items, prices.lines, receivers, strict=True)
     ]
     if is_customised(get_transfer_service(), "transfer"):
@@ -471,7 +478,7 @@ def plan_purchase(order: Order, prices: Quote, receivers: Sequence[Wallet | None
         purchase.entry_id = next((one.payment.entry_id for one in bought if one.payment), None)
     return Written(
         purchase,
-        [_build_line(purchase, one) for one in bought],
+        [_build_line(purchase, one, find_type) for one in bought],
         transactions,
         transfers,
         _build_entry(order, purchase, bought) if transactions else None,
@@ -526,32 +533,51 @@ def _build_purchase(order: Order, prices: Quote) -> Purchase:
 
 def find_type_of(thing: models.Model | None) -> int | None:
     """Return the key of the content type of an instance, None for none."""
-    if thing is None:
-        return None
-    types = ContentType.objects.db_manager(thing._state.db)
-    return types.get_for_model(thing).pk
+    return None if thing is None else find_type_of_model(type(thing), thing._state.db)
 
 
-def _build_bought(order: Order, item: Item, line: Line, receiver: Wallet | None) -> Bought:
+def find_type_of_model(model: type[models.Model], using: str | None) -> int:
+    """Return the key of the content type of a model."""
+    return ContentType.objects.db_manager(using).get_for_model(model).pk
+
+
+def _build_bought(
+    order: Order,
+    item: Item,
+    line: Line,
+    receiver: Wallet | None,
+    uuids: Iterator[UUID],
+    wallet_type: int | None,
+) -> Bought:
     meta = _get_meta(order, item)
     payment = deposit = fee_payment = transfer = None
     wallet = order.wallet
+
+    def build(owner: AbstractWallet, type_: str, amount: Decimal, **action: str) -> Transaction:
+        return build_transaction(
+            owner,
+            type_,
+            amount,
+            meta={**meta, **action},
+            # Wallets of a project's own model are of one type, too: that of the setting.
+            wallet_type=wallet_type,
+            uuid=next(uuids),
+        )
+
     if line.net and receiver is not None:
-        payment = build_transaction(
-            wallet, "withdraw", line.net, meta={**meta, "action": "transfer_send"}
-        )
-        deposit = build_transaction(
-            receiver, "deposit", line.net, meta={**meta, "action": "transfer_receive"}
-        )
+        payment = build(wallet, "withdraw", line.net, action="transfer_send")
+        deposit = build(receiver, "deposit", line.net, action="transfer_receive")
         transfer = build_transfer(
-            payment, deposit, status=_get_status(order), fee=line.fee, discount=line.discount
+            *(payment, deposit),
+            status=_get_status(order),
+            fee=line.fee,
+            discount=line.discount,
+            uuid=next(uuids),
         )
     elif line.net:
-        payment = build_transaction(wallet, "withdraw", line.net, meta=meta)
+        payment = build(wallet, "withdraw", line.net)
     if line.fee:
-        fee_payment = build_transaction(
-            wallet, "withdraw", line.fee, meta={**meta, "action": "fee"}
-        )
+        fee_payment = build(wallet, "withdraw", line.fee, action="fee")
     return Bought(item, line, payment, deposit, fee_payment, transfer)
 
 
@@ -559,7 +585,9 @@ def _get_status(order: Order) -> str:
     return AbstractTransfer.STATUS_PAID if order.recipient is None else AbstractTransfer.STATUS_GIFT
 
 
-def _build_line(purchase: Purchase, bought: Bought) -> PurchaseLine:
+def _build_line(
+    purchase: Purchase, bought: Bought, find_type: Callable[[type[models.Model], Any], int]
+) -> PurchaseLine:
     product = bought.item.product
     payment = bought.payment or bought.fee_payment
     values: dict[str, Any] = {
@@ -576,7 +604,8 @@ def _build_line(purchase: Purchase, bought: Bought) -> PurchaseLine:
         "transfer": bought.transfer,
     }
     if isinstance(product, models.Model) and product.pk is not None:
-        values |= {"product_type_id": find_type_of(product), "product_id": product.pk}
+        product_type = find_type(type(product), product._state.db)
+        values |= {"product_type_id": product_type, "product_id": product.pk}
         related["product"] = product
     return build_record(PurchaseLine, values, related)
 
