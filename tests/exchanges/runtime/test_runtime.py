@@ -17,7 +17,8 @@ from dj_wallet.exchanges.venues import errors
 from dj_wallet.exchanges.venues.contract import Credentials
 from tests.exchanges.stand import VENUES, account_of, credentials_of, given
 
-PATIENCE = {"timeout_seconds": 120}
+# Less than the 100 seconds for which a venue that is broken down wants to be left alone: nobody waits for that.
+PATIENCE = {"timeout_seconds": 60}
 every_venue = pytest.mark.parametrize("venue", VENUES)
 
 
