@@ -371,6 +371,30 @@ def test_the_overdue_hold_of_a_frozen_wallet_waits(wallet, hold):
     assert expire_due_holds() == 1
 
 
+def test_a_receiver_that_raises_keeps_one_hold_and_no_other(wallet, hold, caplog):
+    let_pass(hold)
+    other = place_hold(
+        wallet=wallet, amount=10, reference_type="auction", reference_id="2", expires_at=LATER
+    )
+    let_pass(other)
+
+    def refuse(sender, hold, **_):
+        if hold.pk == first.pk:
+            raise RuntimeError("not now")
+
+    first = hold
+    hold_changed.connect(refuse)
+    try:
+        assert expire_due_holds() == 1
+    finally:
+        hold_changed.disconnect(refuse)
+    assert "could not be ended" in caplog.text
+    hold.refresh_from_db()
+    assert hold.is_open
+    assert parts(wallet)[1] == hold.remaining
+    assert expire_due_holds() == 1
+
+
 def test_expiring_what_has_ended_changes_nothing(hold, unmoved):
     let_pass(hold)
     stale = Hold.objects.get(pk=hold.pk)

@@ -8,6 +8,7 @@ Every function joins the caller's transaction. With an idempotency key a repeate
 `replayed`, with the step of the first call, and moves nothing.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -15,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import connections, models, router, transaction
+from django.db import InterfaceError, OperationalError, connections, models, router, transaction
 from django.db.models import BooleanField, Case, Value, When
 from django.db.models.functions import Now
 from django.dispatch import Signal
@@ -68,6 +69,8 @@ from .movements import (
     update_balances,
 )
 from .recorded import post_recorded
+
+logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
@@ -207,7 +210,10 @@ def expire_hold(hold: Hold) -> Hold:
 def expire_due_holds(*, using: str | None = None, limit: int = EXPIRED_AT_ONCE) -> int:
     """Expire the holds whose time is over, each in a transaction of its own; return how many.
 
-    Those of frozen wallets wait. May run anywhere at the same time: each hold expires once.
+    Those of frozen wallets wait, and so does one whose receiver of `hold_changed` raises: the log says so. May run anywhere
+    at the same time: each hold expires once.
+
+    :raises OperationalError: the database is away, which ends it for all
     """
     alias = using or router.db_for_write(Hold)
     due = Hold.objects.using(alias).due().filter(wallet__is_frozen=False)
@@ -216,6 +222,11 @@ def expire_due_holds(*, using: str | None = None, limit: int = EXPIRED_AT_ONCE) 
         try:
             ended = expire_hold(hold)
         except WalletFrozen:
+            continue
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            logger.exception("Hold %s could not be ended.", hold.pk)
             continue
         expired += ended.step is not None and not ended.replayed
     return expired
