@@ -52,7 +52,9 @@ def payouts_setting(settings) -> Callable[..., None]:
         if bank is None:
             changed |= values
         else:
-            changed["BANKS"][bank] = {"TIMEOUT_SECONDS": PATIENCE} | values
+            # A bank that takes files is not asked anything.
+            patience = {} if "FileBank" in values["ADAPTER"] else {"TIMEOUT_SECONDS": PATIENCE}
+            changed["BANKS"][bank] = patience | values
         settings.PAYOUTS = changed
 
     return change

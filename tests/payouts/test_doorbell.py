@@ -90,13 +90,17 @@ def broken_broker() -> Iterator[tuple[str, list[object]]]:
         thread.join()
 
 
-def test_a_broker_that_is_away_is_tried_once_by_all_that_ring(wallet, broken_broker, monkeypatch):
+def test_a_broker_that_was_away_is_not_rung_at_for_a_while(wallet, broken_broker, monkeypatch):
     address, callers = broken_broker
     point_to(address, monkeypatch)
-    for _ in range(3):
+    schedule_payout(wallet=wallet, amount=1)
+    # Redis's client may call again by itself when it is hung up on in the middle of a greeting.
+    tried = len(callers)
+    assert tried
+    for _ in range(2):
         schedule_payout(wallet=wallet, amount=1)
     assert list(Payout.objects.values_list("status", flat=True)) == ["pending"] * 3
-    assert len(callers) == 1
+    assert len(callers) == tried
 
 
 def test_tasks_have_the_names_that_settings_and_services_call(settings):

@@ -120,12 +120,12 @@ def payee_wallet() -> Any:
 
 def bid_of(user: User) -> Any:
     user.deposit(5)
-    return {"user_id": str(user.pk), "amount": "5", **AUCTION}
+    return {"user_id": str(user.pk), "coin": "USD", "amount": "5", **AUCTION}
 
 
 def held_bid_of(user: User) -> Any:
     hold_of(user)
-    return {"user_id": str(user.pk), **AUCTION}
+    return {"user_id": str(user.pk), "coin": "USD", **AUCTION}
 
 
 def hold_body(user: User) -> Any:
@@ -142,13 +142,13 @@ def escrow_body(user: User) -> Any:
 def order_of(user: User) -> Any:
     user.deposit(5)
     ends = {"user_id": str(user.pk), "seller_id": str(payee_wallet().holder_id)}
-    return {**ends, "order_id": "o", "amount": "5"}
+    return {**ends, "coin": "USD", "order_id": "o", "amount": "5"}
 
 
 def converted_of(user: User) -> Any:
     hold_of(user)
     ends = {"buyer_id": str(user.pk), "seller_id": str(payee_wallet().holder_id)}
-    return {**ends, "order_id": "o", **AUCTION}
+    return {**ends, "coin": "USD", "order_id": "o", **AUCTION}
 
 
 def kept_order_of(user: User) -> Any:
