@@ -254,6 +254,11 @@ class Written(NamedTuple):
         return record
 
 
+def write_key(key: Any) -> str | None:
+    """Return the key of a holder or product, of whatever type, as the records keep it."""
+    return None if key is None else str(key)
+
+
 def mark_written(record: Any, key: int, entry_id: int, now: datetime, using: str) -> None:
     """Let the record be what the database has."""
     values, state = record.__dict__, record._state

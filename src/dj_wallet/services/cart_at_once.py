@@ -15,7 +15,7 @@ from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.utils import get_transfer_service, get_wallet_service
 
-from .at_once import get_wallet_type, is_plain, mark_written
+from .at_once import get_wallet_type, is_plain, mark_written, write_key
 from .movements import get_wallet, is_customised, refuse_pending_keys
 
 TYPES: Final = (
@@ -97,8 +97,8 @@ def _is_short(wallets: Any, sender: type, using: str) -> bool:
 def _list_purchase(purchase: Purchase) -> tuple[Any, ...]:
     made = purchase.__dict__
     return (
-        *(purchase.uuid, made["customer_type_id"], _write_key(made["customer_id"])),
-        *(made["recipient_type_id"], _write_key(made["recipient_id"]), made["wallet_id"]),
+        *(purchase.uuid, made["customer_type_id"], write_key(made["customer_id"])),
+        *(made["recipient_type_id"], write_key(made["recipient_id"]), made["wallet_id"]),
         *(purchase.total, purchase.fee, purchase.discount),
         *(purchase.idempotency_key, purchase.fingerprint, json.dumps(purchase.meta)),
     )
@@ -131,7 +131,7 @@ def _list_lines(lines: Sequence[PurchaseLine], at: Mapping[int, int]) -> tuple[s
     related = [line._state.fields_cache for line in lines]
     return (
         to_array([one["product_type_id"] for one in made]),
-        to_text_array([_write_key(one["product_id"]) for one in made]),
+        to_text_array([write_key(one["product_id"]) for one in made]),
         to_text_array([one["name"] for one in made]),
         to_array([one["quantity"] for one in made]),
         *(to_array([one[name] for one in made]) for name in ("unit_price", "discount", "fee")),
@@ -157,7 +157,3 @@ def _mark(record: models.Model, using: str, **values: Any) -> None:
     """Let the record be what the database has."""
     record.__dict__.update(values)
     record._state.adding, record._state.db = False, using
-
-
-def _write_key(key: Any) -> str | None:
-    return None if key is None else str(key)

@@ -1,7 +1,7 @@
 """Payments for one product, which PostgreSQL makes and records in one statement."""
 
 import json
-from typing import Any, Final
+from typing import Final
 
 from django.db import connections
 from django.utils import timezone
@@ -11,7 +11,7 @@ from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.utils import get_wallet_service
 
-from .at_once import is_plain, mark_written, show_balance
+from .at_once import is_plain, mark_written, show_balance, write_key
 from .movements import get_wallet, is_customised
 
 PAY: Final = (
@@ -49,10 +49,10 @@ def pay_at_once(
         *(now, withdraw.payable_type_id, withdraw.uuid, json.dumps(withdraw.meta)),
         *((None, None) if deposit is None else (deposit.uuid, json.dumps(deposit.meta))),
         *((None, None) if transfer is None else (transfer.uuid, transfer.status)),
-        *(purchase.uuid, made["customer_type_id"], _write_key(made["customer_id"])),
-        *(made["recipient_type_id"], _write_key(made["recipient_id"])),
+        *(purchase.uuid, made["customer_type_id"], write_key(made["customer_id"])),
+        *(made["recipient_type_id"], write_key(made["recipient_id"])),
         *(line.discount, purchase.fingerprint, json.dumps(purchase.meta)),
-        *(line.product_type_id, _write_key(line.__dict__["product_id"]), line.name, line.quantity),
+        *(line.product_type_id, write_key(line.__dict__["product_id"]), line.name, line.quantity),
         *(line.unit_price, line.fee_payer, line.is_fee_refundable),
     )
     changed = [payer.pk] if receiver is None else [payer.pk, receiver.pk]
@@ -90,7 +90,3 @@ def _is_short(
         and not is_plain_save_needed(PurchaseLine)
         and not is_customised(get_wallet_service(), "deposit", "withdraw")
     )
-
-
-def _write_key(key: Any) -> str | None:
-    return None if key is None else str(key)
