@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections, models
 
+from .ledger.statement import execute
+
 if TYPE_CHECKING:
     from .abstract_models import AbstractTransaction, AbstractWallet
 
@@ -53,12 +55,10 @@ class WalletManager(models.Manager[W]):
         lookup = _compile_lookup(self.model, using)
         holder_type = ContentType.objects.db_manager(using).get_for_model(holder).pk
         wanted = holder_type, str(holder.pk), slug
-        connection = connections[using]
-        with connection.cursor() as cursor:
-            cursor.execute(lookup.sql, [wanted[at] for at in lookup.order])
-            row = cursor.fetchone()
+        row = execute(lookup.sql, [wanted[at] for at in lookup.order], using).fetchone()
         if row is None:
             return None
+        connection = connections[using]
         values = list(row)
         for at, converters, expression in lookup.converters:
             for convert in converters:

@@ -22,6 +22,7 @@ from django.db import (
     connections,
     transaction,
 )
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .engine import Accepted, Entry, Outcome, Posted, Repeated, decide, find_malformation
 from .errors import OutcomeUnknown, WalletException
@@ -129,7 +130,8 @@ def _retry(work: Callable[[], R]) -> R:
 
 def _commit(alias: str, work: Callable[[], R]) -> R:
     reached_commit = False
-    _forget_doubt(alias)
+    connection = connections[alias]
+    _forget_doubt(connection)
     try:
         with transaction.atomic(using=alias):
             get_store(alias).wait_for_writer()
@@ -141,14 +143,15 @@ def _commit(alias: str, work: Callable[[], R]) -> R:
                 "The connection was lost before the commit was confirmed."
             ) from error
         raise
-    _check_commit(alias)
+    _check_commit(connection)
     return result
 
 
 def _autocommit(alias: str, work: Callable[[], R]) -> R:
     """Run one statement that commits by itself."""
-    connections[alias].ensure_connection()
-    _forget_doubt(alias)
+    connection = connections[alias]
+    connection.ensure_connection()
+    _forget_doubt(connection)
     try:
         result = work()
     except (OperationalError, InterfaceError) as error:
@@ -157,19 +160,19 @@ def _autocommit(alias: str, work: Callable[[], R]) -> R:
                 "The connection was lost before the commit was confirmed."
             ) from error
         raise
-    _check_commit(alias)
+    _check_commit(connection)
     return result
 
 
-def _forget_doubt(alias: str) -> None:
+def _forget_doubt(connection: BaseDatabaseWrapper) -> None:
     """Leave the doubt about an earlier commit, of the caller's own, to the caller."""
-    raw = connections[alias].connection
+    raw = connection.connection
     if getattr(raw, "dj_wallet_commit_in_doubt", False):
         raw.dj_wallet_commit_in_doubt = False
 
 
-def _check_commit(alias: str) -> None:
-    raw = connections[alias].connection
+def _check_commit(connection: BaseDatabaseWrapper) -> None:
+    raw = connection.connection
     if getattr(raw, "dj_wallet_commit_in_doubt", False):
         raw.dj_wallet_commit_in_doubt = False
         raise OutcomeUnknown("The commit was not confirmed by the standby.")

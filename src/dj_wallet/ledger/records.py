@@ -23,6 +23,7 @@ from django.utils import timezone
 from .engine import Entry, Posted
 from .fields import MoneyField
 from .post import post_one
+from .statement import execute
 from .store.postgres import to_array, to_text_array
 
 if TYPE_CHECKING:
@@ -225,9 +226,8 @@ def _insert_at_once(records: Sequence[models.Model], plan: InsertPlan, using: st
             for column, literal in zip(plan.columns, literals, strict=True)
             if literal is None
         ]
-    with connections[using].cursor() as cursor:
-        cursor.execute(plan.head + " VALUES " + ", ".join(rows) + plan.tail, parameters)
-        keys = cursor.fetchall()
+    statement = plan.head + " VALUES " + ", ".join(rows) + plan.tail
+    keys = execute(statement, parameters, using).fetchall()
     for record, (key,) in zip(records, keys, strict=True):
         _mark_saved(record, plan, key, now, using)
 
@@ -238,9 +238,7 @@ def _insert_arrays(records: Sequence[models.Model], plan: InsertPlan, using: str
         column.write([column.find(record) for record in records]) for column in plan.arrays or ()
     ]
     parameters: list[datetime | str] = [*[now] * len(plan.automatic), *arrays]
-    with connections[using].cursor() as cursor:
-        cursor.execute(plan.from_arrays, parameters)
-        keys = cursor.fetchall()
+    keys = execute(plan.from_arrays, parameters, using).fetchall()
     for record, (key,) in zip(records, keys, strict=True):
         _mark_saved(record, plan, key, now, using)
 

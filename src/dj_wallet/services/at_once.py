@@ -24,6 +24,7 @@ from dj_wallet.ledger.engine import Kind
 from dj_wallet.ledger.ids import uuid7
 from dj_wallet.ledger.money import trim
 from dj_wallet.ledger.records import list_fixed_defaults
+from dj_wallet.ledger.statement import execute
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Transaction, Transfer, Wallet
 
@@ -66,11 +67,18 @@ def is_plain(sender: type, using: str) -> bool:
             wallet_settings.TRANSFER_MODEL,
         )
         == _DEFAULT_MODELS
-        and not any(has_receivers(signal, sender) for signal in _HEARD)
-        and not any(
-            has_receivers(signal, model) for signal in _SAVED for model in (Transaction, Transfer)
-        )
+        and not _is_heard(sender)
     )
+
+
+def _is_heard(sender: type) -> bool:
+    for signal in _HEARD:
+        if has_receivers(signal, sender):
+            return True
+    for signal in _SAVED:
+        if has_receivers(signal, Transaction) or has_receivers(signal, Transfer):
+            return True
+    return False
 
 
 def has_receivers(signal: Signal, sender: type) -> bool:
@@ -157,9 +165,8 @@ def _transfer(
 def _execute(
     statement: str, parameters: Sequence[Any], changed: Sequence[int], using: str
 ) -> Sequence[Any] | None:
-    with moving(changed, using), connections[using].cursor() as cursor:
-        cursor.execute(statement, parameters)
-        row: Sequence[Any] = cursor.fetchone()
+    with moving(changed, using):
+        row: Sequence[Any] = execute(statement, parameters, using).fetchone()
     return None if row[0] is None else row
 
 

@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db import connections
 from django.utils import timezone
 
 from dj_wallet.ledger.engine import Entry, Movement
@@ -18,6 +17,7 @@ from dj_wallet.ledger.errors import WalletException
 from dj_wallet.ledger.ids import make_uuids
 from dj_wallet.ledger.money import parse_amount, trim
 from dj_wallet.ledger.records import write_json
+from dj_wallet.ledger.statement import execute
 from dj_wallet.ledger.store.postgres import (
     BATCH_TYPES,
     Batch,
@@ -202,9 +202,8 @@ def _write(
         *(to_array(uuids), to_text_array(shorten(write_json(metas)))),
         *(to_array(transfer_uuids), plan.requests[0].transfer_status),
     ]
-    with moving(plan.batch.accounts, using), connections[using].cursor() as cursor:
-        cursor.execute(MOVE_BATCH, parameters)
-        row = cursor.fetchone()
+    with moving(plan.batch.accounts, using):
+        row = execute(MOVE_BATCH, parameters, using).fetchone()
     return row and Rows(*row)
 
 

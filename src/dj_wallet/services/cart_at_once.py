@@ -4,12 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from django.db import connections, models
+from django.db import models
 from django.utils import timezone
 
 from dj_wallet.ledger.engine import Entry
 from dj_wallet.ledger.money import trim
 from dj_wallet.ledger.records import is_plain_save_needed, write_json
+from dj_wallet.ledger.statement import execute
 from dj_wallet.ledger.store.postgres import BATCH_TYPES, Batch, shorten, to_array, to_text_array
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
@@ -65,9 +66,8 @@ def pay_cart_at_once(
         *_list_transfers(transfers, at),
         *_list_lines(lines, at),
     )
-    with moving(batch.accounts, using), connections[using].cursor() as cursor:
-        cursor.execute(PAY_CART, parameters)
-        row = cursor.fetchone()
+    with moving(batch.accounts, using):
+        row = execute(PAY_CART, parameters, using).fetchone()
     if row is None:
         return False
     entry_id, purchase_id, transaction_ids, transfer_ids, line_ids, balances = row

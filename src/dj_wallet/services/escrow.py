@@ -48,6 +48,7 @@ from dj_wallet.ledger.models import Account, Posting
 from dj_wallet.ledger.money import EXACT, ZERO, parse_amount, read_number, to_scale
 from dj_wallet.ledger.post import post
 from dj_wallet.ledger.records import is_plain_save_needed
+from dj_wallet.ledger.statement import execute
 from dj_wallet.ledger.store.postgres import count_decimal_places, write_plainly
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Transaction, Transfer
@@ -421,23 +422,21 @@ def _open_at_once(order: Order, using: str) -> Escrow | None:
     text = write_plainly(order.amount)
     uuid = uuid7()
     buyer, seller = order.buyer, order.seller
-    with moving([buyer.pk, seller.pk], using), connections[using].cursor() as cursor:
-        cursor.execute(
-            OPEN_ESCROW,
-            (
-                buyer.pk,
-                seller.pk,
-                buyer.asset_id,
-                text,
-                write_plainly(order.fee),
-                count_decimal_places(text),
-                order.order_id,
-                order.key,
-                None if order.key is None else fingerprint(entry),
-                uuid,
-            ),
-        )
-        entry_id, available, locked, now, pk = cursor.fetchone()
+    parameters = (
+        buyer.pk,
+        seller.pk,
+        buyer.asset_id,
+        text,
+        write_plainly(order.fee),
+        count_decimal_places(text),
+        order.order_id,
+        order.key,
+        None if order.key is None else fingerprint(entry),
+        uuid,
+    )
+    with moving([buyer.pk, seller.pk], using):
+        found = execute(OPEN_ESCROW, parameters, using).fetchone()
+    entry_id, available, locked, now, pk = found
     if entry_id is None:
         return None
     update_balances(buyer, entry, Posted(entry_id, False, ((available, locked),)))
@@ -721,9 +720,8 @@ def _release_at_once(escrow: Escrow, key: str | None, reason: str, using: str) -
     )
     if find_malformation(sale.entry):
         return None
-    with moving([buyer.pk, seller.pk], using), connections[using].cursor() as cursor:
-        cursor.execute(RELEASE_ESCROW, _list_parameters(escrow, sale, reason))
-        row = cursor.fetchone()
+    with moving([buyer.pk, seller.pk], using):
+        row = execute(RELEASE_ESCROW, _list_parameters(escrow, sale, reason), using).fetchone()
     entry_id, locked, credited, *keys, fee_entry_id, seller_after, fee_id, now = row
     if entry_id is None:
         return None

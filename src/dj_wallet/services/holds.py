@@ -48,6 +48,7 @@ from dj_wallet.ledger.models import Posting
 from dj_wallet.ledger.money import EXACT, parse_amount
 from dj_wallet.ledger.post import post_one
 from dj_wallet.ledger.records import build_record, post_with_records
+from dj_wallet.ledger.statement import execute
 from dj_wallet.ledger.store.postgres import count_decimal_places, write_plainly
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Wallet
@@ -371,23 +372,21 @@ def _place_at_once(asked: Placement, using: str) -> Hold | None:
     wallet = asked.wallet
     entry = _build_lock(asked, asked.amount)
     text = write_plainly(asked.amount)
-    with moving([wallet.pk], using), connections[using].cursor() as cursor:
-        cursor.execute(
-            PLACE_HOLD,
-            (
-                wallet.pk,
-                wallet.asset_id,
-                text,
-                count_decimal_places(text),
-                asked.reference_type,
-                asked.reference_id,
-                asked.key,
-                None if asked.key is None else fingerprint(entry),
-                uuid7(),
-                asked.expires_at,
-            ),
-        )
-        entry_id, available, locked, now, step_id, *row = cursor.fetchone()
+    parameters = (
+        wallet.pk,
+        wallet.asset_id,
+        text,
+        count_decimal_places(text),
+        asked.reference_type,
+        asked.reference_id,
+        asked.key,
+        None if asked.key is None else fingerprint(entry),
+        uuid7(),
+        asked.expires_at,
+    )
+    with moving([wallet.pk], using):
+        found = execute(PLACE_HOLD, parameters, using).fetchone()
+    entry_id, available, locked, now, step_id, *row = found
     if entry_id is None:
         return None
     posted = Posted(entry_id, False, ((available, locked),))
@@ -561,23 +560,21 @@ def _release_at_once(asked: Taking, using: str) -> Hold | None:
     wallet = get_hold_wallet(hold)
     entry = _build_taking(asked, amount)
     text = write_plainly(amount)
-    with moving([wallet.pk], using), connections[using].cursor() as cursor:
-        cursor.execute(
-            RELEASE_HOLD,
-            (
-                hold.pk,
-                wallet.pk,
-                wallet.asset_id,
-                text,
-                count_decimal_places(text),
-                asked.amount is None,
-                hold.reference_type,
-                hold.reference_id,
-                asked.key,
-                None if asked.key is None else fingerprint(entry),
-            ),
-        )
-        entry_id, locked, available, now, step_id, *row = cursor.fetchone()
+    parameters = (
+        hold.pk,
+        wallet.pk,
+        wallet.asset_id,
+        text,
+        count_decimal_places(text),
+        asked.amount is None,
+        hold.reference_type,
+        hold.reference_id,
+        asked.key,
+        None if asked.key is None else fingerprint(entry),
+    )
+    with moving([wallet.pk], using):
+        found = execute(RELEASE_HOLD, parameters, using).fetchone()
+    entry_id, locked, available, now, step_id, *row = found
     if entry_id is None:
         return None
     hold.amount, hold.remaining, hold.status, hold.expires_at = row
@@ -737,9 +734,7 @@ def read_clock(using: str) -> datetime:
     """Return what time it is for the database."""
     if connections[using].vendor != "postgresql":
         return timezone.now()  # SQLite's clock is ours
-    with connections[using].cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        now: datetime = cursor.fetchone()[0]
+    now: datetime = execute("SELECT clock_timestamp()", (), using).fetchone()[0]
     return now
 
 

@@ -25,6 +25,7 @@ from dj_wallet.ledger.models import BALANCE_COLUMNS, Account, Posting
 from dj_wallet.ledger.money import ZERO, parse_amount, trim
 from dj_wallet.ledger.post import post, run_in_transaction, run_statement, start_writing
 from dj_wallet.ledger.records import build_record, insert_records, post_with_records
+from dj_wallet.ledger.statement import execute
 from dj_wallet.models import Transaction, Transfer, Wallet
 from dj_wallet.utils import (
     get_transaction_model,
@@ -745,9 +746,7 @@ def lock_wallets(wallets: Sequence[AbstractWallet], using: str) -> set[int]:
     start_writing(using)
     pks = {wallet.pk for wallet in wallets}
     if connections[using].vendor == "postgresql":
-        with connections[using].cursor() as cursor:
-            cursor.execute(LOCK_ACCOUNTS, [list(pks)])
-            return {pk for (pk,) in cursor.fetchall()}
+        return {pk for (pk,) in execute(LOCK_ACCOUNTS, [list(pks)], using).fetchall()}
     accounts = Account.objects.using(using).filter(pk__in=pks).order_by("pk")
     return set(accounts.select_for_update(no_key=True).values_list("pk", flat=True))
 

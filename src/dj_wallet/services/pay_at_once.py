@@ -3,10 +3,10 @@
 import json
 from typing import Final
 
-from django.db import connections
 from django.utils import timezone
 
 from dj_wallet.ledger.records import is_plain_save_needed
+from dj_wallet.ledger.statement import execute
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.utils import get_wallet_service
@@ -56,9 +56,9 @@ def pay_at_once(
         *(line.unit_price, line.fee_payer, line.is_fee_refundable),
     )
     changed = [payer.pk] if receiver is None else [payer.pk, receiver.pk]
-    with moving(changed, using), connections[using].cursor() as cursor:
-        cursor.execute(PAY, parameters)
-        entry_id, payer_after, receiver_after, *keys, purchase_id, line_id = cursor.fetchone()
+    with moving(changed, using):
+        row = execute(PAY, parameters, using).fetchone()
+    entry_id, payer_after, receiver_after, *keys, purchase_id, line_id = row
     if entry_id is None:
         return False
     for record, key in zip((withdraw, deposit, transfer), keys, strict=True):

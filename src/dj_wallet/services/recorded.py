@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from dj_wallet.ledger.engine import Entry, Posted
 from dj_wallet.ledger.records import is_plain_save_needed
+from dj_wallet.ledger.statement import execute
 from dj_wallet.ledger.store.postgres import POST_ONE_PARAMETERS, list_one_parameters
 from dj_wallet.ledger.watch import moving_entries
 from dj_wallet.models import Transaction, Transfer
@@ -70,9 +71,10 @@ def _post_recorded(entry: Entry, records: Sequence[Any], using: str) -> Posted |
         *_list_transaction(deposit),
         *_list_transfer(transfer),
     )
-    with moving_entries((entry,), using), connections[using].cursor() as cursor:
-        cursor.execute(POST_RECORDED if entry.idempotency_key is None else POST_ONCE, parameters)
-        entry_id, source_after, destination_after, *keys = cursor.fetchone()
+    statement = POST_RECORDED if entry.idempotency_key is None else POST_ONCE
+    with moving_entries((entry,), using):
+        row = execute(statement, parameters, using).fetchone()
+    entry_id, source_after, destination_after, *keys = row
     if entry_id is None:
         return None
     for record, key in zip((withdraw, deposit, transfer), keys, strict=True):
@@ -105,9 +107,8 @@ def find_pending_keys(
     model: type[models.Model], keys: Sequence[str], using: str
 ) -> set[str | None]:
     """Return those of the keys whose record points at no entry of the same key: PostgreSQL, compiled once."""
-    with connections[using].cursor() as cursor:
-        cursor.execute(_compile_pending_keys(model, using), [list(keys)])
-        return {key for (key,) in cursor.fetchall()}
+    found = execute(_compile_pending_keys(model, using), [list(keys)], using).fetchall()
+    return {key for (key,) in found}
 
 
 @cache

@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from django.db import connections
 from django.utils import timezone
 
 from dj_wallet.ledger.errors import AmountInvalid
 from dj_wallet.ledger.ids import uuid7
 from dj_wallet.ledger.money import parse_amount, trim
 from dj_wallet.ledger.post import run_statement
+from dj_wallet.ledger.statement import execute
 from dj_wallet.ledger.watch import watchers
 from dj_wallet.models import Transfer
 from dj_wallet.utils import get_wallet_service
@@ -57,7 +57,7 @@ def refund_at_once(
         *(uuids[0], json.dumps(both[0]), uuids[1], json.dumps(both[1]), uuids[2]),
     )
     entry_id, moved, payer, receiver, *keys = run_statement(
-        lambda: _execute(parameters, using), using=using
+        lambda: execute(REFUND_TRANSFER, parameters, using).fetchone(), using=using
     )
     if entry_id is None:
         return None
@@ -70,9 +70,3 @@ def refund_at_once(
         Transfer.STATUS_REFUND,
         refund_of_id=transfer.pk,
     )
-
-
-def _execute(parameters: tuple[Any, ...], using: str) -> Any:
-    with connections[using].cursor() as cursor:
-        cursor.execute(REFUND_TRANSFER, parameters)
-        return cursor.fetchone()

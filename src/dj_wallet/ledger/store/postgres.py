@@ -26,6 +26,7 @@ from dj_wallet.ledger.engine import (
     fingerprint,
 )
 from dj_wallet.ledger.money import EXACT, ZERO
+from dj_wallet.ledger.statement import execute
 from dj_wallet.ledger.watch import moving_entries
 
 from .generic import GenericStore
@@ -78,9 +79,8 @@ class PostgresStore(GenericStore):
         parameters = list_one_parameters(entry)
         if parameters is None:
             return None
-        with moving_entries((entry,), self.using), self.connection.cursor() as cursor:
-            cursor.execute(POST_ONE, parameters)
-            entry_id, *balances = cursor.fetchone()
+        with moving_entries((entry,), self.using):
+            entry_id, *balances = execute(POST_ONE, parameters, self.using).fetchone()
         return (
             None if entry_id is None else [Posted(entry_id, False, ((balances[0], balances[1]),))]
         )
@@ -93,9 +93,8 @@ class PostgresStore(GenericStore):
         batch = Batch(is_decided=is_decided)
         if not all(map(batch.add, entries)):
             return None
-        with moving_entries(entries, self.using), self.connection.cursor() as cursor:
-            cursor.execute(POST_BATCH, batch.list_parameters())
-            rows = cursor.fetchall()
+        with moving_entries(entries, self.using):
+            rows = execute(POST_BATCH, batch.list_parameters(), self.using).fetchall()
         return _group_rows(entries, rows) if rows else None
 
 
