@@ -10,6 +10,7 @@ from django.test import TestCase, TransactionTestCase
 
 from dj_wallet.exceptions import LedgerReadOnly
 from dj_wallet.ledger.accounts import ensure_asset, system_account
+from dj_wallet.ledger.ids import uuid7
 from dj_wallet.ledger.models import Account, Asset, EntryMeta, Posting
 from dj_wallet.ledger.post import post_one
 from dj_wallet.models import Transaction, Transfer, Wallet
@@ -232,6 +233,49 @@ def test_a_transaction_has_a_positive_amount(alice):
     txn = alice.deposit(5)
     with pytest.raises(IntegrityError):
         execute(f"UPDATE dj_wallet_transaction SET amount = -1 WHERE id = {txn.pk}")
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "values"),
+    [
+        (True, {"amount": 0}),
+        (True, {"amount": -1}),
+        (False, {"amount": -1}),
+        (True, {"refunded_amount": 6}),
+        (True, {"refunded_amount": -1}),
+        (False, {"refunded_amount": 6}),
+    ],
+)
+def test_a_record_is_born_sound(alice, confirmed, values):
+    txn = alice.deposit(5, confirmed=confirmed)
+    for name, value in {"pk": None, "uuid": uuid7(), **values}.items():
+        setattr(txn, name, value)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Transaction.objects.bulk_create([txn])
+    assert Transaction.objects.count() == 1
+
+
+def test_a_record_that_promises_nothing_yet_may_be_of_nothing(alice):
+    """So that the test above fails for the reason it names; release 0.1.0 kept such records."""
+    txn = alice.deposit(5, confirmed=False)
+    txn.pk, txn.uuid, txn.amount = None, uuid7(), 0
+    Transaction.objects.bulk_create([txn])
+    assert Transaction.objects.count() == 2
+
+
+@pytest.mark.parametrize("amount", ["5.00000001", "-0.00000001"])
+def test_a_record_is_never_refunded_beyond_its_amount(alice, amount):
+    txn = alice.deposit(5)
+    with pytest.raises(IntegrityError):
+        execute(f"UPDATE dj_wallet_transaction SET refunded_amount = {amount} WHERE id = {txn.pk}")
+    txn.refresh_from_db()
+    assert txn.refunded_amount == 0
+
+
+def test_an_account_never_becomes_the_other_kind(wallet):
+    for change in ("kind = 'system'", "code = 'x'"):
+        with pytest.raises(IntegrityError):
+            execute(f"UPDATE dj_wallet_account SET {change} WHERE id = {wallet.pk}")
 
 
 @pytest.mark.parametrize("table", ["transaction", "transfer"])
