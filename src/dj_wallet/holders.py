@@ -1,10 +1,11 @@
 """Holders of wallets: the column for a primary key of any type, and what a holder instance remembers."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
-from django.contrib.contenttypes.models import ContentType
+from django.contrib.contenttypes.models import ContentType, ContentTypeManager
 from django.db import connections, models
 from django.db.models.base import ModelState
 from django.db.models.query_utils import DeferredAttribute
@@ -69,6 +70,17 @@ class HolderKeyField(TextField):
 
     def get_prep_value(self, value: Any) -> Any:
         return None if value is None else str(value)
+
+
+def find_type(model: type[models.Model], using: str | None) -> int:
+    """Return the key of the content type of a model."""
+    return _manage_types(using).get_for_model(model).pk
+
+
+@cache
+def _manage_types(using: str | None) -> ContentTypeManager:
+    """Return the manager for a database: `db_manager` makes a new one each time, which costs more than the answer."""
+    return ContentType.objects.db_manager(using)
 
 
 def remember_wallet(holder: object, wallet: Any) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from django.contrib.contenttypes.models import ContentType
 from django.db import connections, models
 
+from .holders import find_type
 from .ledger.statement import execute
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ class WalletManager(models.Manager[W]):
 
     def held_by(self, holder: models.Model) -> models.QuerySet[W]:
         """Return the wallets of a saved model instance."""
-        holder_type = ContentType.objects.db_manager(self.db).get_for_model(holder)
-        return self.filter(holder_type=holder_type, holder_id=holder.pk)
+        return self.filter(holder_type_id=find_type(holder.__class__, self.db), holder_id=holder.pk)
 
     def get_wallet(
         self, holder: models.Model, slug: str = "default", lock: bool = False
@@ -53,8 +52,7 @@ class WalletManager(models.Manager[W]):
     def _look_up(self, holder: models.Model, slug: str) -> W | None:
         using = self.db
         lookup = _compile_lookup(self.model, using)
-        holder_type = ContentType.objects.db_manager(using).get_for_model(holder).pk
-        wanted = holder_type, str(holder.pk), slug
+        wanted = find_type(holder.__class__, using), str(holder.pk), slug
         row = execute(lookup.sql, [wanted[at] for at in lookup.order], using).fetchone()
         if row is None:
             return None
@@ -69,9 +67,9 @@ class WalletManager(models.Manager[W]):
         self, holder: models.Model, slug: str = "default", **defaults: Any
     ) -> tuple[W, bool]:
         """Return the holder's wallet of that slug, created if necessary, and whether it was."""
-        holder_type = ContentType.objects.db_manager(self.db).get_for_model(holder)
+        holder_type = find_type(holder.__class__, self.db)
         return self.get_or_create(
-            holder_type=holder_type, holder_id=holder.pk, slug=slug, defaults=defaults
+            holder_type_id=holder_type, holder_id=holder.pk, slug=slug, defaults=defaults
         )
 
 

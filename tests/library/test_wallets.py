@@ -6,12 +6,14 @@ import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
+from django.utils.functional import SimpleLazyObject
 
+from dj_wallet.bulk import DepositItem, deposit_many
 from dj_wallet.cart import Cart
 from dj_wallet.exceptions import InsufficientFunds, LedgerReadOnly, WalletException, WalletFrozen
 from dj_wallet.ledger.models import Account, Asset, Posting
-from dj_wallet.models import Transaction, Wallet
-from dj_wallet.services import WalletService
+from dj_wallet.models import PurchaseLine, Transaction, Wallet
+from dj_wallet.services import PurchaseService, WalletService
 from tests.ledger.worlds import undone
 from tests.testapp.models import Course, Organization, Person, Project, Shop, Team
 
@@ -464,3 +466,28 @@ def test_saving_a_wallet_never_changes_what_it_counts(alice):
     assert (fresh.asset_id, fresh.decimal_places) == ("USD", 8)
     with pytest.raises(LedgerReadOnly):
         wallet.save(update_fields=["asset"])
+
+
+# `request.user` is such an object until somebody looks at it, and after.
+
+
+@pytest.mark.parametrize("is_looked_at", [False, True])
+def test_a_lazy_user_moves_money_as_the_user_does(alice, bob, is_looked_at):
+    def lazy(person):
+        user = SimpleLazyObject(lambda: Person.objects.get(pk=person.pk))
+        if is_looked_at:
+            assert user.name
+        return user
+
+    shop = Shop.objects.create(price=2)
+    lazy(alice).deposit(100)
+    alice.transfer(lazy(bob), 10)
+    lazy(alice).transfer(lazy(bob), 10)
+    lazy(bob).pay(shop)
+    PurchaseService.pay(lazy(bob), shop)
+    PurchaseService.pay_cart(lazy(bob), Cart().with_items([shop, shop]))
+    PurchaseService.gift(lazy(alice), lazy(bob), shop)
+    deposit_many([DepositItem(lazy(alice), 5), DepositItem(lazy(bob), 5), DepositItem(alice, 5)])
+    assert (alice.balance, bob.balance, shop.balance) == (88, 17, 10)
+    assert Wallet.objects.held_by(lazy(alice)).count() == 1
+    assert PurchaseLine.objects.of(lazy(bob), shop).count() == 5

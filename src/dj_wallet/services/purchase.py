@@ -9,13 +9,12 @@ from itertools import compress
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.contrib.contenttypes.models import ContentType
 from django.db import DEFAULT_DB_ALIAS, models
 
 from dj_wallet.abstract_models import DEFAULT_SLUG, AbstractTransfer, AbstractWallet
 from dj_wallet.cart import Cart, Item
 from dj_wallet.exceptions import ProductNotAvailable
-from dj_wallet.holders import forget_wallets, with_wallets
+from dj_wallet.holders import find_type, forget_wallets, with_wallets
 from dj_wallet.ledger.engine import Entry, Kind, Movement
 from dj_wallet.ledger.errors import MovementInvalid, PriceChanged, TransactionAlreadyProcessed
 from dj_wallet.ledger.ids import make_uuids
@@ -460,7 +459,7 @@ def plan_purchase(order: Order, prices: Quote, receivers: Sequence[Wallet | None
     purchase = _build_purchase(order, prices)
     # Once for all of a cart: one by one they took a tenth of its time.
     uuids, wallet_type = iter(make_uuids(4 * len(receivers))), find_type_of(order.wallet)
-    find_type = cache(find_type_of_model)
+    find_known_type = cache(find_type)
     bought = [
         _build_bought(order, item, line, receiver, uuids, wallet_type)
         for item, line, receiver in zip(order.cart.items, prices.lines, receivers, strict=True)
@@ -478,7 +477,7 @@ def plan_purchase(order: Order, prices: Quote, receivers: Sequence[Wallet | None
         purchase.entry_id = next((one.payment.entry_id for one in bought if one.payment), None)
     return Written(
         purchase,
-        [_build_line(purchase, one, find_type) for one in bought],
+        [_build_line(purchase, one, find_known_type) for one in bought],
         transactions,
         transfers,
         _build_entry(order, purchase, bought) if transactions else None,
@@ -533,12 +532,7 @@ def _build_purchase(order: Order, prices: Quote) -> Purchase:
 
 def find_type_of(thing: models.Model | None) -> int | None:
     """Return the key of the content type of an instance, None for none."""
-    return None if thing is None else find_type_of_model(type(thing), thing._state.db)
-
-
-def find_type_of_model(model: type[models.Model], using: str | None) -> int:
-    """Return the key of the content type of a model."""
-    return ContentType.objects.db_manager(using).get_for_model(model).pk
+    return None if thing is None else find_type(thing.__class__, thing._state.db)
 
 
 def _build_bought(
@@ -586,7 +580,7 @@ def _get_status(order: Order) -> str:
 
 
 def _build_line(
-    purchase: Purchase, bought: Bought, find_type: Callable[[type[models.Model], Any], int]
+    purchase: Purchase, bought: Bought, find_known_type: Callable[[type[models.Model], Any], int]
 ) -> PurchaseLine:
     product = bought.item.product
     payment = bought.payment or bought.fee_payment
@@ -604,7 +598,7 @@ def _build_line(
         "transfer": bought.transfer,
     }
     if isinstance(product, models.Model) and product.pk is not None:
-        product_type = find_type(type(product), product._state.db)
+        product_type = find_known_type(product.__class__, product._state.db)
         values |= {"product_type_id": product_type, "product_id": product.pk}
         related["product"] = product
     return build_record(PurchaseLine, values, related)
