@@ -213,7 +213,10 @@ class PurchaseLine(models.Model):
 
     FEE_PAYERS: ClassVar = [(BUYER, "Buyer"), (MERCHANT, "Merchant")]
 
-    purchase = models.ForeignKey(Purchase, on_delete=models.PROTECT, related_name="lines")
+    # Written by the statement that writes the purchase; ADR 0049.
+    purchase = models.ForeignKey(
+        Purchase, on_delete=models.PROTECT, related_name="lines", db_constraint=False
+    )
     product_type = make_holder_type(null=True)
     product_id = HolderKeyField(type_field="product_type", null=True)
     product = GenericForeignKey("product_type", "product_id")

@@ -13,10 +13,10 @@ from dj_wallet.ledger.accounts import ensure_asset, system_account
 from dj_wallet.ledger.ids import uuid7
 from dj_wallet.ledger.models import Account, Asset, EntryMeta, Posting
 from dj_wallet.ledger.post import post_one
-from dj_wallet.models import Transaction, Transfer, Wallet
+from dj_wallet.models import Purchase, Transaction, Transfer, Wallet
 from dj_wallet.services import TransferService
 from tests.ledger.worlds import BANK, Role, make_wallet, transfer_entry
-from tests.testapp.models import Person
+from tests.testapp.models import Person, Shop
 
 pytestmark = pytest.mark.django_db
 
@@ -378,3 +378,12 @@ def test_a_transfer_that_was_given_back_stays(alice, bob):
     with pytest.raises(IntegrityError, match="given back"):
         execute("DELETE FROM dj_wallet_transfer WHERE id = %s", transfer.pk)
     assert Transfer.objects.filter(pk=transfer.pk).exists()
+
+
+@pytest.mark.postgres
+def test_a_purchase_with_lines_stays(alice):
+    alice.deposit(10)
+    purchase = alice.pay(Shop.objects.create(price=2)).purchase
+    with pytest.raises(IntegrityError, match="has lines"):
+        execute("DELETE FROM dj_wallet_purchase WHERE id = %s", purchase.pk)
+    assert Purchase.objects.filter(pk=purchase.pk).exists()

@@ -5,7 +5,7 @@ from typing import Any
 from django.db import migrations, models
 from django.db.models import PROTECT
 
-from dj_wallet.ledger.sql import InstallSQL
+from dj_wallet.ledger.sql import AlterOnPostgres, InstallSQL
 
 RECORDS_GO = """
 drop trigger if exists dj_wallet_transaction_wallet on dj_wallet_transaction;
@@ -16,18 +16,6 @@ drop trigger if exists dj_wallet_refunded_transfer_stays on dj_wallet_transfer;
 drop function if exists dj_wallet_require_wallet, dj_wallet_keep_account, dj_wallet_keep_transaction,
     dj_wallet_keep_transfer;
 """
-
-
-class AlterOnPostgres(migrations.AlterField):
-    """Changes the table on PostgreSQL only: on SQLite the constraint costs nothing that matters, and triggers would go."""
-
-    def database_forwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
-        if schema_editor.connection.vendor == "postgresql":
-            super().database_forwards(app_label, schema_editor, *states)
-
-    def database_backwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
-        if schema_editor.connection.vendor == "postgresql":
-            super().database_backwards(app_label, schema_editor, *states)
 
 
 def drop_constraint(

@@ -1,10 +1,12 @@
 """The checks of the tables that every movement writes cost it next to nothing on PostgreSQL: ADR 0049."""
 
-from django.db import migrations
+from django.db import migrations, models
 
-from dj_wallet.ledger.sql import InstallSQL
+from dj_wallet.ledger.sql import AlterOnPostgres, InstallSQL
 
 CHECKS_COME_BACK = """
+drop trigger dj_wallet_purchase_with_lines_stays on dj_wallet_purchase;
+drop function dj_wallet_keep_purchase;
 alter table dj_wallet_posting
     add constraint dj_wallet_posting_source_bucket_check check (source_bucket >= 0),
     add constraint dj_wallet_posting_destination_bucket_check check (destination_bucket >= 0);
@@ -33,4 +35,16 @@ drop domain dj_wallet_not_negative;
 
 class Migration(migrations.Migration):
     dependencies = [("dj_wallet", "0010_bulk")]
-    operations = [InstallSQL(["postgresql"], ["guards"], CHECKS_COME_BACK)]
+    operations = [
+        AlterOnPostgres(
+            model_name="purchaseline",
+            name="purchase",
+            field=models.ForeignKey(
+                on_delete=models.PROTECT,
+                related_name="lines",
+                to="dj_wallet.purchase",
+                db_constraint=False,
+            ),
+        ),
+        InstallSQL(["postgresql"], ["guards"], CHECKS_COME_BACK),
+    ]

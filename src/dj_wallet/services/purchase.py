@@ -282,24 +282,22 @@ def _buy(order: Order, *, sender: type) -> Purchase:
 
 
 def _buy_at_once(order: Order, sender: type, using: str) -> Purchase | None:
-    """Buy a product that has a price and nothing else to say, in one statement; None, with nothing written, if it takes more.
+    """Buy what has prices and nothing else to say, in one statement; None, with nothing written, if it takes more.
 
     :raises PriceChanged: it no longer costs what the quote says
     """
-    item = order.cart.items[0]
     if (
-        len(order.cart.items) > 1
-        or order.is_free
+        order.is_free
         or order.idempotency_key is not None
         or is_customised(get_transfer_service(), "transfer")
-        or is_overridden(item.product, *ASKED_LOCKED)
+        or any(is_overridden(item.product, *ASKED_LOCKED) for item in order.cart.items)
     ):
         return None
     prices = price_agreed(order)
     written = plan_purchase(order, prices, _find_receivers(order))
     if written.entry is None:
         return None
-    if not run_statement(lambda: _pay_at_once(written, sender, using), using=using):
+    if not run_statement(lambda: _write_at_once(written, sender, using), using=using):
         return None
     written.purchase.bought = written.lines
     return written.purchase
@@ -418,9 +416,7 @@ def _write(
     purchase, rows, transactions, transfers, entry = written
     if entry is None:
         insert_in_order([purchase, *rows], using)
-    elif not _pay_at_once(written, sender, using) and not pay_cart_at_once(
-        entry, purchase, rows, transactions, transfers, sender=sender, using=using
-    ):
+    elif not _write_at_once(written, sender, using):
         post_records(
             entry,
             transactions,
@@ -434,20 +430,27 @@ def _write(
     return purchase
 
 
-def _pay_at_once(written: Written, sender: type, using: str) -> bool:
-    """Write a purchase of one product without a fee and a key in one statement; False if it is more than that."""
-    purchase, rows, transactions, transfers, _ = written
-    if len(rows) > 1 or len(transactions) > 2 or purchase.idempotency_key is not None:
+def _write_at_once(written: Written, sender: type, using: str) -> bool:
+    """Write a purchase in one statement; False, with nothing written, if it takes more."""
+    purchase, rows, transactions, transfers, entry = written
+    if entry is None:
         return False
-    withdraw = transactions[0]
-    deposit = transactions[1] if len(transactions) > 1 else None
-    transfer = transfers[0] if transfers else None
-    return (deposit is None) == (transfer is None) and pay_at_once(
+    is_one_sale = (
+        len(rows) == 1
+        and not rows[0].fee
+        and len(transactions) == 1 + len(transfers)
+        and purchase.idempotency_key is None
+    )
+    if not is_one_sale:
+        return pay_cart_at_once(
+            entry, purchase, rows, transactions, transfers, sender=sender, using=using
+        )
+    return pay_at_once(
         purchase,
         rows[0],
-        withdraw,
-        deposit,
-        transfer,
+        transactions[0],
+        transactions[1] if transfers else None,
+        transfers[0] if transfers else None,
         receiver_code=SALES,
         sender=sender,
         using=using,

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.operations import AlterField
 from django.db.migrations.operations.base import Operation
 
 
@@ -63,6 +65,18 @@ class InstallSQL(Operation):
         for script in scripts:
             for statement in split_statements(script) if vendor == "sqlite" else [script]:
                 schema_editor.execute(statement, params=None)
+
+
+class AlterOnPostgres(AlterField):
+    """Changes the table on PostgreSQL only: on SQLite the constraint costs nothing that matters, and triggers would go."""
+
+    def database_forwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
+        if schema_editor.connection.vendor == "postgresql":
+            super().database_forwards(app_label, schema_editor, *states)
+
+    def database_backwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
+        if schema_editor.connection.vendor == "postgresql":
+            super().database_backwards(app_label, schema_editor, *states)
 
 
 def split_statements(script: str) -> list[str]:
