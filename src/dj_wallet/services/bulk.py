@@ -16,8 +16,9 @@ from dj_wallet.abstract_models import AbstractWallet
 from dj_wallet.ledger.engine import Kind
 from dj_wallet.ledger.errors import OutcomeUnknown, WalletException
 from dj_wallet.ledger.money import parse_amount
-from dj_wallet.utils import get_transfer_service, get_wallet_service
+from dj_wallet.utils import get_transfer_service, get_wallet_model, get_wallet_service
 
+from .at_once import is_plain
 from .bulk_at_once import Records, move_many_at_once
 from .holding import find_wallets
 from .movements import (
@@ -122,67 +123,94 @@ def deposit_many(items: Sequence[DepositItem], *, is_atomic: bool = False) -> li
 
     :param is_atomic: all or nothing; the first refusal is raised, and its `position` says whose it was
     """
-    wallets = find_wallets([item.to for item in items])
-    requests = [
-        Request(Kind.DEPOSIT, item.source, wallet, item.amount, item.meta, item.idempotency_key)
-        for item, wallet in zip(items, wallets, strict=True)
-    ]
+
+    def ask(wallets: Sequence[Any]) -> list[Request]:
+        return [
+            Request(Kind.DEPOSIT, item.source, wallet, item.amount, item.meta, item.idempotency_key)
+            for item, wallet in zip(items, wallets, strict=True)
+        ]
+
     service = get_wallet_service()
-    make = _deposit_by_service if is_customised(service, "deposit") else None
-    return _move(requests, service, is_atomic, make and [partial(make, one) for one in requests])
+    call = _deposit_by_service if is_customised(service, "deposit") else None
+    return _move([item.to for item in items], ask, service, is_atomic, call)
 
 
 def withdraw_many(items: Sequence[WithdrawalItem], *, is_atomic: bool = False) -> list[Result]:
     """Make each withdrawal and say what became of it, in order; see `deposit_many`."""
-    wallets = find_wallets([item.wallet for item in items])
-    requests = [
-        Request(
-            Kind.WITHDRAWAL, wallet, item.destination, item.amount, item.meta, item.idempotency_key
-        )
-        for item, wallet in zip(items, wallets, strict=True)
-    ]
+
+    def ask(wallets: Sequence[Any]) -> list[Request]:
+        return [
+            Request(
+                *(Kind.WITHDRAWAL, wallet, item.destination),
+                *(item.amount, item.meta, item.idempotency_key),
+            )
+            for item, wallet in zip(items, wallets, strict=True)
+        ]
+
     service = get_wallet_service()
-    make = _withdraw_by_service if is_customised(service, "withdraw") else None
-    return _move(requests, service, is_atomic, make and [partial(make, one) for one in requests])
+    call = _withdraw_by_service if is_customised(service, "withdraw") else None
+    return _move([item.wallet for item in items], ask, service, is_atomic, call)
 
 
 def transfer_many(items: Sequence[TransferItem], *, is_atomic: bool = False) -> list[Result]:
     """Make each transfer and say what became of it, in order; see `deposit_many`."""
-    wallets = find_wallets([side for item in items for side in (item.source, item.destination)])
-    requests = [
-        build_transfer_request(
-            source, destination, item.amount, item.meta, idempotency_key=item.idempotency_key
-        )
-        for item, source, destination in zip(items, wallets[::2], wallets[1::2], strict=True)
-    ]
+
+    def ask(wallets: Sequence[Any]) -> list[Request]:
+        return [
+            build_transfer_request(
+                source, destination, item.amount, item.meta, idempotency_key=item.idempotency_key
+            )
+            for item, source, destination in zip(items, wallets[::2], wallets[1::2], strict=True)
+        ]
+
     service = get_transfer_service()
     is_own = is_customised(service, "transfer", "transfer_between") or is_customised(
         get_wallet_service(), "deposit", "withdraw"
     )
-    calls = [
-        partial(_transfer_by_service, item, request)
-        for item, request in zip(items, requests, strict=True)
-    ]
-    return _move(requests, service, is_atomic, calls if is_own else None)
+    sides = [side for item in items for side in (item.source, item.destination)]
+    return _move(
+        sides, ask, service, is_atomic, partial(_transfer_by_service, items) if is_own else None
+    )
 
 
+# What a class of the user's does for the request at a position.
+OwnCall = Callable[[int, Request], Any]
 Call = Callable[[], Any]
 
 
 def _move(
-    requests: Sequence[Request], sender: type, is_atomic: bool, calls: Sequence[Call] | None
+    things: Sequence[Any],
+    ask: Callable[[Sequence[Any]], list[Request]],
+    sender: type,
+    is_atomic: bool,
+    own_call: OwnCall | None,
 ) -> list[Result]:
-    """Move together; or by `calls`, one for each: what a class of the user's does to one cannot be done to many."""
-    if not requests:
+    """Move what `ask` makes of the wallets of these things, together.
+
+    Or by `own_call`, one by one: what a class of the user's does to one cannot be done to many.
+    """
+    if not things:
         return []
+    if own_call is None and is_plain(sender, get_wallet_model().objects.db):
+        # A wallet that was rolled back is found out by the statement, which then does nothing.
+        requests = ask(find_wallets(things, are_remembered=True))
+        using = find_alias(requests)
+        at_once = run_undoing(
+            partial(move_many_at_once, requests, sender, using), sender=sender, using=using
+        )
+        if at_once is not None:
+            return [Result(Status.OK, records=at_once, at=at) for at in range(len(requests))]
+    requests = ask(find_wallets(things))
     using = find_alias(requests)
-    if calls is not None:
+    if own_call is not None:
+        calls = [partial(own_call, at, request) for at, request in enumerate(requests)]
         return run_each(calls, using, sender, is_atomic)
-    at_once = run_undoing(
-        lambda: move_many_at_once(requests, sender, using), sender=sender, using=using
-    )
-    if at_once is not None:
-        return [Result(Status.OK, records=at_once, at=at) for at in range(len(requests))]
+    return _move_carefully(requests, sender, using, is_atomic)
+
+
+def _move_carefully(
+    requests: Sequence[Request], sender: type, using: str, is_atomic: bool
+) -> list[Result]:
     vetoes = _ask(requests, sender, is_atomic)
     asked = [request for at, request in enumerate(requests) if at not in vetoes]
 
@@ -265,20 +293,20 @@ def _move_alone(request: Request, sender: type) -> Record:
     return outcome
 
 
-def _deposit_by_service(request: Request) -> Record:
+def _deposit_by_service(_: int, request: Request) -> Record:
     options = _list_options(request, source=request.source)
     wallet = cast(AbstractWallet, request.destination)
     return get_wallet_service().deposit(wallet, request.amount, meta=request.meta, **options)
 
 
-def _withdraw_by_service(request: Request) -> Record:
+def _withdraw_by_service(_: int, request: Request) -> Record:
     options = _list_options(request, destination=request.destination)
     wallet = cast(AbstractWallet, request.source)
     return get_wallet_service().withdraw(wallet, request.amount, meta=request.meta, **options)
 
 
-def _transfer_by_service(item: TransferItem, request: Request) -> Record:
-    options = _list_options(request)
+def _transfer_by_service(items: Sequence[TransferItem], at: int, request: Request) -> Record:
+    item, options = items[at], _list_options(request)
     service, sides = get_transfer_service(), (item.source, item.destination)
     if any(isinstance(side, AbstractWallet) for side in sides):
         source, destination = request.wallets

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from dj_wallet.ledger.engine import Entry, Movement
 from dj_wallet.ledger.errors import WalletException
-from dj_wallet.ledger.ids import make_uuids
+from dj_wallet.ledger.ids import make_uuid_numbers
 from dj_wallet.ledger.money import parse_amount, trim
 from dj_wallet.ledger.records import write_json
 from dj_wallet.ledger.statement import execute
@@ -37,6 +37,8 @@ TYPES: Final = (
     *("timestamptz", "integer", "boolean", "boolean", "uuid[]", "text[]", "uuid[]", "text"),
 )
 PARAMETERS: Final = ", ".join(f"%s::{name}" for name in TYPES)
+# The 32 hex digits of a UUID's number.
+WRITE_UUID: Final = "{:032x}".format
 MOVE_BATCH: Final = f"SELECT * FROM dj_wallet_move_batch({PARAMETERS})"
 
 
@@ -73,10 +75,11 @@ class Records:
         plan: Plan,
         written: Rows,
         shared: Written,
-        uuids: Sequence[UUID],
+        uuids: Sequence[int],
         metas: Sequence[dict[str, Any]],
-        transfer_uuids: Sequence[UUID],
+        transfer_uuids: Sequence[int],
     ) -> None:
+        """:param uuids: those of the transactions, as numbers"""
         self._plan = plan
         self._written = written
         self._shared = shared
@@ -96,7 +99,12 @@ class Records:
             is_deposit = isinstance(request.source, str)
             wallet: Any = request.destination if is_deposit else request.source
             record = shared.show_transaction(
-                *(keys[at], self._uuids[at], "deposit" if is_deposit else "withdraw", wallet.pk),
+                *(
+                    keys[at],
+                    UUID(int=self._uuids[at]),
+                    "deposit" if is_deposit else "withdraw",
+                    wallet.pk,
+                ),
                 *(amount, self._metas[at], wallet),
             )
             record.idempotency_key = request.idempotency_key
@@ -106,7 +114,7 @@ class Records:
         own = slice(2 * at, 2 * at + 2)
         return shared.show_transfer(
             [*keys[own], (self._written.transfer_ids or ())[at]],
-            [*self._uuids[own], self._transfer_uuids[at]],
+            [UUID(int=one) for one in (*self._uuids[own], self._transfer_uuids[at])],
             (source.pk, destination.pk),
             amount,
             self._metas[own],
@@ -131,8 +139,8 @@ def move_many_at_once(requests: Sequence[Request], sender: type, using: str) -> 
     if keys and find_pending_keys(Transaction, keys, using):
         return None
     now, metas = timezone.now(), _list_metas(plan)
-    uuids = make_uuids(len(metas))
-    transfer_uuids = make_uuids(len(requests)) if plan.sides == 2 else []
+    uuids = make_uuid_numbers(len(metas))
+    transfer_uuids = make_uuid_numbers(len(requests)) if plan.sides == 2 else []
     written = _write(plan, now, uuids, metas, transfer_uuids, using)
     if written is None:
         return None
@@ -160,7 +168,12 @@ def _plan(requests: Sequence[Request]) -> Plan | None:
         except WalletException:
             return None
         movement = Movement(left, right, amount, wallet.asset_id)
-        if not batch.add(Entry(kind, (movement,), key, allow_overdraft=allow_overdraft)):
+        is_taken = (
+            batch.add_movement(kind, movement, allow_overdraft)
+            if key is None
+            else batch.add(Entry(kind, (movement,), key, allow_overdraft=allow_overdraft))
+        )
+        if not is_taken:
             return None
         plan.amounts.append(amount)
     return plan
@@ -191,16 +204,16 @@ def _list_metas(plan: Plan) -> list[dict[str, Any]]:
 def _write(
     plan: Plan,
     now: datetime,
-    uuids: Sequence[UUID],
+    uuids: Sequence[int],
     metas: Sequence[dict[str, Any]],
-    transfer_uuids: Sequence[UUID],
+    transfer_uuids: Sequence[int],
     using: str,
 ) -> Rows | None:
     parameters: list[Any] = [
         *plan.batch.list_parameters(),
         *(now, get_wallet_type(), plan.has_withdrawal, plan.has_deposit),
-        *(to_array(uuids), to_text_array(shorten(write_json(metas)))),
-        *(to_array(transfer_uuids), plan.requests[0].transfer_status),
+        *(to_array(map(WRITE_UUID, uuids)), to_text_array(shorten(write_json(metas)))),
+        *(to_array(map(WRITE_UUID, transfer_uuids)), plan.requests[0].transfer_status),
     ]
     with moving(plan.batch.accounts, using):
         row = execute(MOVE_BATCH, parameters, using).fetchone()

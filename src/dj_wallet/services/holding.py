@@ -11,14 +11,17 @@ from dj_wallet.holders import forget_wallets, recall_wallet, remember_wallet, wi
 from dj_wallet.utils import get_wallet_model
 
 
-def find_wallets(things: Sequence[Any]) -> list[Any]:
+def find_wallets(things: Sequence[Any], *, are_remembered: bool = False) -> list[Any]:
     """Return the wallet of each: itself, or the holder's default one, created if necessary. One object for each wallet.
 
     One query for the holders of a model, and one more for a holder without any wallet.
+
+    :param are_remembered: do not ask for a wallet that its holder remembers; it may have been rolled back since
     """
     holders = {id(one): one for one in things if not isinstance(one, AbstractWallet)}
-    for holder in holders.values():
-        forget_wallets(holder)  # what it remembers may have been rolled back since
+    if not are_remembered:
+        for holder in holders.values():
+            forget_wallets(holder)
     default = find_default_wallets(list(holders.values()))
     same: dict[Any, Any] = {}
     wallets = []

@@ -16,8 +16,8 @@ from dj_wallet.ledger.engine import (
     AccountState,
     Bucket,
     Entry,
+    Kind,
     Posted,
-    find_amount_malformation,
     find_asset_malformation,
     find_key_malformation,
     find_malformation,
@@ -25,7 +25,7 @@ from dj_wallet.ledger.engine import (
     find_reference_malformation,
     fingerprint,
 )
-from dj_wallet.ledger.money import EXACT, ZERO
+from dj_wallet.ledger.money import EXACT, MAX_DECIMAL_PLACES, MAX_INTEGER_DIGITS, ZERO
 from dj_wallet.ledger.statement import execute
 from dj_wallet.ledger.watch import moving_entries
 
@@ -147,6 +147,9 @@ class AccountChanges:
         self.lowest: list[Decimal | None] = [None, None, None]
 
 
+# Reference type and id, and the time of the event.
+NO_HEADER: Final = "", "", None
+
 # A side of a posting: account or -system, bucket, account if it keeps a balance, running change, running touches.
 Touch = tuple[int, Bucket, int | None, Decimal | None, int | None]
 
@@ -182,21 +185,44 @@ class Batch:
             return False
         first = len(self.postings) + 1
         header = (reference_type, reference_id, event_at)
+        allowed = entry.allow_overdraft, entry.allow_frozen
         for movement in movements:
-            source, destination, amount, asset, source_bucket, destination_bucket = movement
-            if find_amount_malformation(amount) or (
-                source == destination and source_bucket == destination_bucket
-            ):
+            if not self.add_movement(kind, movement, *allowed, first=first, header=header):
                 return False
-            text = write_plainly(amount)
-            scale = count_decimal_places(text)
-            left = self._take(source, asset, source_bucket, amount, scale, entry)
-            right = self._give(destination, asset, destination_bucket, amount, scale, entry)
-            if left is None or right is None:
-                return False
-            self.postings.append((first, kind, text, *left, *right, *header))
         if key is not None:
             self.keys[key] = first, fingerprint(entry)
+        return True
+
+    def add_movement(
+        self,
+        kind: Kind,
+        movement: Sequence[Any],
+        allow_overdraft: bool = False,
+        allow_frozen: bool = False,
+        *,
+        first: int | None = None,
+        header: tuple[Any, ...] = NO_HEADER,
+    ) -> bool:
+        """Take in what `Entry(kind, (movement,))` says, in half of the time; False if the fast path cannot carry it.
+
+        :param movement: a `Movement`, or its fields in their order
+        :param first: the first posting of an entry of several
+        """
+        source, destination, amount, asset, source_bucket, destination_bucket = movement
+        if source == destination and source_bucket == destination_bucket:
+            return False
+        written = _write_amount(amount)
+        if written is None:
+            return False
+        text, scale = written
+        left = self._take(
+            source, asset, source_bucket, amount, scale, allow_overdraft, allow_frozen
+        )
+        right = self._give(destination, asset, destination_bucket, amount, scale, allow_frozen)
+        if left is None or right is None:
+            return False
+        first = first or len(self.postings) + 1
+        self.postings.append((first, kind, text, *left, *right, *header))
         return True
 
     def _take(
@@ -206,17 +232,18 @@ class Batch:
         bucket: Bucket,
         amount: Decimal,
         scale: int,
-        entry: Entry,
+        allow_overdraft: bool,
+        allow_frozen: bool,
     ) -> Touch | None:
         if isinstance(place, str):
             return self._touch_system(place, asset, bucket, scale)
-        account = self._touch(place, asset, bucket, scale, entry)
+        account = self._touch(place, asset, bucket, scale, allow_frozen)
         if account is None:
             return None
         total = account.totals[bucket] = EXACT.subtract(account.totals[bucket], amount)
         if not self.is_decided:
             account.mind_rules = True
-        if bucket or not entry.allow_overdraft:
+        if bucket or not allow_overdraft:
             lowest = account.lowest[bucket]
             if lowest is None or total < lowest:
                 account.lowest[bucket] = total
@@ -229,18 +256,18 @@ class Batch:
         bucket: Bucket,
         amount: Decimal,
         scale: int,
-        entry: Entry,
+        allow_frozen: bool,
     ) -> Touch | None:
         if isinstance(place, str):
             return self._touch_system(place, asset, bucket, scale)
-        account = self._touch(place, asset, bucket, scale, entry)
+        account = self._touch(place, asset, bucket, scale, allow_frozen)
         if account is None:
             return None
         total = account.totals[bucket] = EXACT.add(account.totals[bucket], amount)
         return place, bucket, place, total, account.touches
 
     def _touch(
-        self, place: int, asset: str, bucket: Bucket, scale: int, entry: Entry
+        self, place: int, asset: str, bucket: Bucket, scale: int, allow_frozen: bool
     ) -> AccountChanges | None:
         account = self.accounts.get(place)
         if account is None:
@@ -251,7 +278,7 @@ class Batch:
             return None
         if scale > account.scale:
             account.scale = scale
-        if not entry.allow_frozen:
+        if not allow_frozen:
             account.mind_frozen = True
         account.touches += 1
         return account
@@ -339,6 +366,20 @@ class Batch:
             arrays.append(to_array([account.totals[bucket] for account in accounts]))
             arrays.append(to_array([account.lowest[bucket] for account in accounts]))
         return arrays
+
+
+def _write_amount(amount: Any) -> tuple[str, int] | None:
+    """Return the digits of the amount and how many stand after the point; None if `find_amount_malformation` objects."""
+    if (
+        not isinstance(amount, Decimal)
+        or not amount.is_finite()
+        or amount <= 0
+        or amount.adjusted() >= MAX_INTEGER_DIGITS
+    ):
+        return None
+    text = write_plainly(amount)
+    scale = count_decimal_places(text)
+    return None if scale > MAX_DECIMAL_PLACES else (text, scale)
 
 
 def write_plainly(amount: Decimal) -> str:
