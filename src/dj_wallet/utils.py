@@ -40,26 +40,30 @@ def _get_model(setting: str) -> Any:
 _find_model = cache(apps.get_model)
 
 
+# Django's asks the module for the class each time, and a payment asks for six classes.
+_find_class = cache(import_string)
+
+
 def get_wallet_service() -> "type[WalletService]":
     """Return the class of DJ_WALLET["WALLET_SERVICE_CLASS"]."""
-    return cast("type[WalletService]", import_string(wallet_settings.WALLET_SERVICE_CLASS))
+    return cast("type[WalletService]", _find_class(wallet_settings.WALLET_SERVICE_CLASS))
 
 
 def get_transfer_service() -> "type[TransferService]":
     """Return the class of DJ_WALLET["TRANSFER_SERVICE_CLASS"]."""
-    return cast("type[TransferService]", import_string(wallet_settings.TRANSFER_SERVICE_CLASS))
+    return cast("type[TransferService]", _find_class(wallet_settings.TRANSFER_SERVICE_CLASS))
 
 
 def get_exchange_service() -> "type[ExchangeService]":
     """Return the class of DJ_WALLET["EXCHANGE_SERVICE_CLASS"]."""
-    return cast("type[ExchangeService]", import_string(wallet_settings.EXCHANGE_SERVICE_CLASS))
+    return cast("type[ExchangeService]", _find_class(wallet_settings.EXCHANGE_SERVICE_CLASS))
 
 
 def get_purchase_service() -> "type[PurchaseService]":
     """Return the class of DJ_WALLET["PURCHASE_SERVICE_CLASS"]."""
-    return cast("type[PurchaseService]", import_string(wallet_settings.PURCHASE_SERVICE_CLASS))
+    return cast("type[PurchaseService]", _find_class(wallet_settings.PURCHASE_SERVICE_CLASS))
 
 
 def get_wallet_mixin() -> "type[WalletMixin]":
     """Return the class of DJ_WALLET["WALLET_MIXIN_CLASS"]."""
-    return cast("type[WalletMixin]", import_string(wallet_settings.WALLET_MIXIN_CLASS))
+    return cast("type[WalletMixin]", _find_class(wallet_settings.WALLET_MIXIN_CLASS))

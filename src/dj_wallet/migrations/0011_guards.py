@@ -32,6 +32,13 @@ alter table dj_wallet_account
 drop domain dj_wallet_not_negative;
 """
 
+INDEXES_COME_BACK = """
+drop index dj_wallet_transfer_refund_of;
+create index dj_wallet_transfer_refund_of_id_6380cf22 on dj_wallet_transfer (refund_of_id);
+drop index dj_wallet_purchaseline_fee_payment;
+create index dj_wallet_purchaseline_fee_payment_id_b697fe8e on dj_wallet_purchaseline (fee_payment_id);
+"""
+
 
 class Migration(migrations.Migration):
     dependencies = [("dj_wallet", "0010_bulk")]
@@ -47,4 +54,5 @@ class Migration(migrations.Migration):
             ),
         ),
         InstallSQL(["postgresql"], ["guards"], CHECKS_COME_BACK),
+        InstallSQL(["postgresql"], ["sparse_indexes"], INDEXES_COME_BACK),
     ]

@@ -49,7 +49,7 @@ def pay_cart_at_once(
 
     :raises IdempotencyConflict: the key was used for something else
     """
-    wallets = {get_wallet(one).pk: get_wallet(one) for one in transactions}
+    wallets = {one.__dict__["wallet_id"]: get_wallet(one) for one in transactions}
     batch = Batch()
     if not _is_short(wallets.values(), sender, using) or not batch.add(entry):
         return False
@@ -106,7 +106,7 @@ def _list_purchase(purchase: Purchase) -> tuple[Any, ...]:
 
 def _list_transactions(transactions: Sequence[Transaction]) -> tuple[str, ...]:
     return (
-        to_array([one.wallet_id for one in transactions]),
+        to_array([one.__dict__["wallet_id"] for one in transactions]),
         to_text_array([one.type for one in transactions]),
         to_array([one.amount for one in transactions]),
         to_array([one.uuid for one in transactions]),

@@ -487,12 +487,13 @@ def build_transaction(
     :param wallet_type: the content type of the wallet's model, if the caller knows it
     :param values: of further fields
     """
+    wallet_id = wallet.pk
     record: Transaction = build_record(
         get_transaction_model(),
         {
             "payable_type_id": wallet_type or ContentType.objects.get_for_model(wallet).pk,
-            "payable_id": wallet.pk,
-            "wallet_id": wallet.pk,
+            "payable_id": wallet_id,
+            "wallet_id": wallet_id,
             "type": type_,
             "amount": amount,
             "confirmed": status == AbstractTransaction.STATUS_COMPLETED,

@@ -526,7 +526,8 @@ def _build_purchase(order: Order, prices: Quote) -> Purchase:
             "fee": prices.fee,
             "discount": prices.discount,
             "idempotency_key": order.idempotency_key,
-            "fingerprint": fingerprint(order),
+            # Who repeats a call has given it a key.
+            "fingerprint": "" if order.idempotency_key is None else fingerprint(order),
             "meta": dict(order.cart.meta),
         },
         related,
@@ -589,10 +590,10 @@ def _build_line(
     payment = bought.payment or bought.fee_payment
     values: dict[str, Any] = {
         **bought.line._asdict(),
-        "purchase_id": purchase.pk,
-        "payment_id": payment and payment.pk,
-        "fee_payment_id": bought.fee_payment and bought.fee_payment.pk,
-        "transfer_id": bought.transfer and bought.transfer.pk,
+        "purchase_id": None,
+        "payment_id": _get_key(payment),
+        "fee_payment_id": _get_key(bought.fee_payment),
+        "transfer_id": _get_key(bought.transfer),
     }
     related: dict[str, Any] = {
         "purchase": purchase,
@@ -605,6 +606,11 @@ def _build_line(
         values |= {"product_type_id": product_type, "product_id": product.pk}
         related["product"] = product
     return build_record(PurchaseLine, values, related)
+
+
+def _get_key(record: Transaction | Transfer | None) -> int | None:
+    """Return the key of a record that a transfer service of the user's has written already."""
+    return None if record is None or record._state.adding else record.pk
 
 
 def _build_entry(order: Order, purchase: Purchase, bought: Sequence[Bought]) -> Entry:
