@@ -28,10 +28,9 @@ def _get_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
         or connection.allow_thread_sharing
     ):
         return connection.cursor()
-    # What Django does whenever it makes a cursor.
+    # What Django does whenever it makes a cursor. The thread is the connection's own: it asked for it by its alias.
     connection.close_if_health_check_failed()
     connection.ensure_connection()
-    connection.validate_thread_sharing()
     kept: CursorWrapper | None = connection.__dict__.get(_KEPT)
     if kept is None or kept.connection is not connection.connection:
         kept = connection.__dict__[_KEPT] = connection.cursor()

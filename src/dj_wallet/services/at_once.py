@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
-from django.contrib.contenttypes.models import ContentType
 from django.db import connections, models
 from django.db.models.base import ModelState
 from django.db.models.signals import post_init, post_save, pre_init, pre_save
@@ -20,6 +19,7 @@ from django.utils import timezone
 
 from dj_wallet import signals
 from dj_wallet.conf import wallet_settings
+from dj_wallet.holders import find_type
 from dj_wallet.ledger.engine import Kind
 from dj_wallet.ledger.ids import uuid7
 from dj_wallet.ledger.money import trim
@@ -36,6 +36,7 @@ TOLD_LATER: Final = (
 )
 _HEARD: Final = (*TOLD, *TOLD_LATER, signals.pre_withdraw, signals.pre_deposit)
 _SAVED: Final = (pre_init, post_init, pre_save, post_save)
+_NOTICED: Final = (*_HEARD, *_SAVED)
 _DEFAULT_MODELS: Final = ("dj_wallet.Wallet", "dj_wallet.Transaction", "dj_wallet.Transfer")
 _COMPLETED: Final = ("completed", True)
 
@@ -72,13 +73,14 @@ def is_plain(sender: type, using: str) -> bool:
 
 
 def _is_heard(sender: type) -> bool:
-    for signal in _HEARD:
-        if has_receivers(signal, sender):
-            return True
-    for signal in _SAVED:
-        if has_receivers(signal, Transaction) or has_receivers(signal, Transfer):
-            return True
-    return False
+    for signal in _NOTICED:
+        if signal.receivers:
+            break
+    else:
+        return False
+    return any(has_receivers(signal, sender) for signal in _HEARD) or any(
+        has_receivers(signal, model) for signal in _SAVED for model in (Transaction, Transfer)
+    )
 
 
 def has_receivers(signal: Signal, sender: type) -> bool:
@@ -104,29 +106,33 @@ def move_at_once(
     :param metas: what the withdrawal and the deposit say
     """
     if isinstance(source, str):
-        places, type_, wallet, meta = (source, destination.pk), "deposit", destination, metas[1]
+        statement, type_, wallet, meta = DEPOSIT, "deposit", destination, metas[1]
+        pk = wallet.pk
+        places = source, pk
     elif isinstance(destination, str):
-        places, type_, wallet, meta = (source.pk, destination), "withdraw", source, metas[0]
+        statement, type_, wallet, meta = WITHDRAW, "withdraw", source, metas[0]
+        pk = wallet.pk
+        places = pk, destination
     else:
         return _transfer(
             kind, source, destination, amount, metas, transfer_status, allow_overdraft, using
         )
-    now, uuid = timezone.now(), uuid7()
+    now, uuid, wallet_type = timezone.now(), uuid7(), get_wallet_type(using)
     found = _execute(
-        DEPOSIT if wallet is destination else WITHDRAW,
+        statement,
         (
             *(kind.value, wallet.asset_id, amount, *places, allow_overdraft),
-            *(now, get_wallet_type(), uuid, json.dumps(meta)),
+            *(now, wallet_type, uuid, write_meta(meta)),
         ),
-        [wallet.pk],
+        (pk,),
         using,
     )
     if found is None:
         return None
-    entry_id, *balances, withdraw_id, deposit_id, _ = found
-    show_balance(wallet, balances[wallet is destination])
-    return Written(entry_id, now, using).show_transaction(
-        withdraw_id or deposit_id, uuid, type_, wallet.pk, amount, meta, wallet
+    entry_id, source_after, destination_after, withdraw_id, deposit_id, _ = found
+    show_balance(wallet, source_after if withdraw_id else destination_after)
+    return Written(entry_id, now, using, wallet_type).show_transaction(
+        withdraw_id or deposit_id, uuid, type_, pk, amount, meta, wallet
     )
 
 
@@ -141,13 +147,13 @@ def _transfer(
     using: str,
 ) -> Transfer | None:
     wallets = source.pk, destination.pk
-    now, uuids = timezone.now(), (uuid7(), uuid7(), uuid7())
+    now, uuids, wallet_type = timezone.now(), (uuid7(), uuid7(), uuid7()), get_wallet_type(using)
     found = _execute(
         TRANSFER,
         (
             *(kind.value, source.asset_id, amount, *wallets, allow_overdraft),
-            *(now, get_wallet_type()),
-            *(uuids[0], json.dumps(metas[0]), uuids[1], json.dumps(metas[1]), uuids[2], status),
+            *(now, wallet_type),
+            *(uuids[0], write_meta(metas[0]), uuids[1], write_meta(metas[1]), uuids[2], status),
         ),
         wallets,
         using,
@@ -157,7 +163,7 @@ def _transfer(
     entry_id, source_after, destination_after, *keys = found
     show_balance(source, source_after)
     show_balance(destination, destination_after)
-    return Written(entry_id, now, using).show_transfer(
+    return Written(entry_id, now, using, wallet_type).show_transfer(
         keys, uuids, wallets, amount, metas, status, (source, destination)
     )
 
@@ -176,10 +182,14 @@ def show_balance(wallet: Wallet, balance: Decimal) -> None:
     wallet.version += 1
 
 
-def get_wallet_type() -> int:
+def get_wallet_type(using: str) -> int:
     """Return the key of the content type of wallets, which the records call their holder."""
-    key: int = ContentType.objects.get_for_model(Wallet).pk
-    return key
+    return find_type(Wallet, using)
+
+
+def write_meta(meta: Any) -> str:
+    """Return the JSON of what a record says, which is mostly nothing."""
+    return "{}" if meta == {} else json.dumps(meta)
 
 
 class Written(NamedTuple):
@@ -188,6 +198,8 @@ class Written(NamedTuple):
     entry_id: int
     now: datetime
     using: str
+    # The content type of wallets.
+    wallet_type: int
 
     def show_transaction(
         self,
@@ -201,7 +213,7 @@ class Written(NamedTuple):
     ) -> Transaction:
         """Return a record of the wallet's, whose object is not always at hand."""
         values = {
-            "payable_type_id": get_wallet_type(),
+            "payable_type_id": self.wallet_type,
             "payable_id": wallet_id,
             "wallet_id": wallet_id,
             "uuid": uuid,
@@ -237,11 +249,10 @@ class Written(NamedTuple):
                 for at, type_ in enumerate(("withdraw", "deposit"))
             }
 
-        wallet_type = get_wallet_type()
         values |= {
-            "from_type_id": wallet_type,
+            "from_type_id": self.wallet_type,
             "from_id": wallet_ids[0],
-            "to_type_id": wallet_type,
+            "to_type_id": self.wallet_type,
             "to_id": wallet_ids[1],
             "uuid": uuids[2],
             "status": status,

@@ -196,7 +196,7 @@ def _move(
         requests = ask(find_wallets(things, are_remembered=True))
         using = find_alias(requests)
         at_once = run_undoing(
-            partial(move_many_at_once, requests, sender, using), sender=sender, using=using
+            partial(move_many_at_once, requests, using), sender=sender, using=using
         )
         if at_once is not None:
             return [Result(Status.OK, records=at_once, at=at) for at in range(len(requests))]

@@ -5,7 +5,6 @@ The items are prepared in loops of few calls: of 10,000 deposits the layers of t
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -28,7 +27,7 @@ from dj_wallet.ledger.store.postgres import (
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Transaction, Transfer, Wallet
 
-from .at_once import Written, get_wallet_type, is_plain
+from .at_once import Written, get_wallet_type
 from .movements import Request, is_part_named
 from .recorded import find_pending_keys
 
@@ -124,13 +123,13 @@ class Records:
         )
 
 
-def move_many_at_once(requests: Sequence[Request], sender: type, using: str) -> Records | None:
-    """Move the money of all requests, which are of one kind, and return their records in order.
+def move_many_at_once(requests: Sequence[Request], using: str) -> Records | None:
+    """Move the money of all requests, which are of one kind, and return their records in order; where `is_plain`.
 
     The wallets are up to date afterwards. Needs an open transaction. Never raises for a refusal: the caller's
     transaction stays usable.
     """
-    if not is_plain(sender, using) or is_part_named():
+    if is_part_named():
         return None
     plan = _plan(requests)
     if plan is None:
@@ -138,14 +137,14 @@ def move_many_at_once(requests: Sequence[Request], sender: type, using: str) -> 
     keys = list(plan.batch.keys)
     if keys and find_pending_keys(Transaction, keys, using):
         return None
-    now, metas = timezone.now(), _list_metas(plan)
+    shared = Written(0, timezone.now(), using, get_wallet_type(using))
+    metas = _list_metas(plan)
     uuids = make_uuid_numbers(len(metas))
     transfer_uuids = make_uuid_numbers(len(requests)) if plan.sides == 2 else []
-    written = _write(plan, now, uuids, metas, transfer_uuids, using)
+    written = _write(plan, shared, uuids, metas, transfer_uuids)
     if written is None:
         return None
     _show_balances(plan, written.balances)
-    shared = Written(0, now, using)
     return Records(plan, written, shared, uuids, metas, transfer_uuids)
 
 
@@ -203,20 +202,19 @@ def _list_metas(plan: Plan) -> list[dict[str, Any]]:
 
 def _write(
     plan: Plan,
-    now: datetime,
+    shared: Written,
     uuids: Sequence[int],
     metas: Sequence[dict[str, Any]],
     transfer_uuids: Sequence[int],
-    using: str,
 ) -> Rows | None:
     parameters: list[Any] = [
         *plan.batch.list_parameters(),
-        *(now, get_wallet_type(), plan.has_withdrawal, plan.has_deposit),
+        *(shared.now, shared.wallet_type, plan.has_withdrawal, plan.has_deposit),
         *(to_array(map(WRITE_UUID, uuids)), to_text_array(shorten(write_json(metas)))),
         *(to_array(map(WRITE_UUID, transfer_uuids)), plan.requests[0].transfer_status),
     ]
-    with moving(plan.batch.accounts, using):
-        row = execute(MOVE_BATCH, parameters, using).fetchone()
+    with moving(plan.batch.accounts, shared.using):
+        row = execute(MOVE_BATCH, parameters, shared.using).fetchone()
     return row and Rows(*row)
 
 

@@ -1,6 +1,5 @@
 """Payments for a cart, which PostgreSQL makes and records in one statement; `pay_at_once` for many products."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.utils import get_transfer_service, get_wallet_service
 
-from .at_once import get_wallet_type, is_plain, mark_written, write_key
+from .at_once import get_wallet_type, is_plain, mark_written, write_key, write_meta
 from .movements import get_wallet, is_customised, refuse_pending_keys
 
 TYPES: Final = (
@@ -60,7 +59,7 @@ def pay_cart_at_once(
     }
     parameters = (
         *batch.list_parameters(),
-        *(now, get_wallet_type()),
+        *(now, get_wallet_type(using)),
         *_list_purchase(purchase),
         *_list_transactions(transactions),
         *_list_transfers(transfers, at),
@@ -100,7 +99,7 @@ def _list_purchase(purchase: Purchase) -> tuple[Any, ...]:
         *(purchase.uuid, made["customer_type_id"], write_key(made["customer_id"])),
         *(made["recipient_type_id"], write_key(made["recipient_id"]), made["wallet_id"]),
         *(purchase.total, purchase.fee, purchase.discount),
-        *(purchase.idempotency_key, purchase.fingerprint, json.dumps(purchase.meta)),
+        *(purchase.idempotency_key, purchase.fingerprint, write_meta(purchase.meta)),
     )
 
 

@@ -102,10 +102,11 @@ def move(request: Request, *, sender: type) -> Record:
 
     :raises WalletException: refused, nothing moved
     """
-    using = find_alias([request])
+    wallet = request.wallets[0]
+    using = find_alias_of(wallet)
     is_short = _is_short(request, sender, using)
     if is_short:
-        amount = parse_amount(request.amount, request.wallets[0].decimal_places)
+        amount = parse_amount(request.amount, wallet.decimal_places)
         made = run_statement(lambda: _move_at_once(request, amount, using), using=using)
         if made is not None:
             return made
@@ -133,16 +134,15 @@ def move(request: Request, *, sender: type) -> Record:
 
 def _is_short(request: Request, sender: type, using: str) -> bool:
     """Tell whether one statement may do it all: no key, no lots of another entry, nobody who has a say or is told."""
-    places = _get_place(request.source), _get_place(request.destination)
+    source, destination = request.source, request.destination
     return (
         request.idempotency_key is None
         and _whole.get() is None
-        and places[0] != places[1]
-        and None not in places
-        and all(
-            type(side) is Wallet or side == OUTSIDE
-            for side in (request.source, request.destination)
-        )
+        and (type(source) is Wallet or source == OUTSIDE)
+        and (type(destination) is Wallet or destination == OUTSIDE)
+        and (left := _get_place(source)) is not None
+        and (right := _get_place(destination)) is not None
+        and left != right
         and is_plain(sender, using)
     )
 

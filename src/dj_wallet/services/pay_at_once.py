@@ -1,6 +1,5 @@
 """Payments for one product, which PostgreSQL makes and records in one statement."""
 
-import json
 from typing import Final
 
 from django.utils import timezone
@@ -11,7 +10,7 @@ from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
 from dj_wallet.utils import get_wallet_service
 
-from .at_once import is_plain, mark_written, show_balance, write_key
+from .at_once import is_plain, mark_written, show_balance, write_key, write_meta
 from .movements import get_wallet, is_customised
 
 PAY: Final = (
@@ -46,12 +45,12 @@ def pay_at_once(
     parameters = (
         *(payer.asset_id, withdraw.amount, payer.pk),
         *((None, receiver_code) if receiver is None else (receiver.pk, None)),
-        *(now, withdraw.payable_type_id, withdraw.uuid, json.dumps(withdraw.meta)),
-        *((None, None) if deposit is None else (deposit.uuid, json.dumps(deposit.meta))),
+        *(now, withdraw.payable_type_id, withdraw.uuid, write_meta(withdraw.meta)),
+        *((None, None) if deposit is None else (deposit.uuid, write_meta(deposit.meta))),
         *((None, None) if transfer is None else (transfer.uuid, transfer.status)),
         *(purchase.uuid, made["customer_type_id"], write_key(made["customer_id"])),
         *(made["recipient_type_id"], write_key(made["recipient_id"])),
-        *(line.discount, purchase.fingerprint, json.dumps(purchase.meta)),
+        *(line.discount, purchase.fingerprint, write_meta(purchase.meta)),
         *(line.product_type_id, write_key(line.__dict__["product_id"]), line.name, line.quantity),
         *(line.unit_price, line.fee_payer, line.is_fee_refundable),
     )

@@ -1,6 +1,5 @@
 """Refunds of plain transfers, which PostgreSQL locks, moves and records in one round trip."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from dj_wallet.ledger.watch import watchers
 from dj_wallet.models import Transfer
 from dj_wallet.utils import get_wallet_service
 
-from .at_once import Written, get_wallet_type, is_plain
+from .at_once import Written, get_wallet_type, is_plain, write_meta
 from .movements import is_customised
 
 REFUND_TRANSFER: Final = (
@@ -50,18 +49,18 @@ def refund_at_once(
         given = None if amount is None else parse_amount(amount)
     except AmountInvalid:
         return None
-    now, uuids = timezone.now(), (uuid7(), uuid7(), uuid7())
+    now, uuids, wallet_type = timezone.now(), (uuid7(), uuid7(), uuid7()), get_wallet_type(using)
     both = metas["withdraw"], metas["deposit"]
     parameters = (
-        *(transfer.pk, transfer.uuid, given, now, get_wallet_type()),
-        *(uuids[0], json.dumps(both[0]), uuids[1], json.dumps(both[1]), uuids[2]),
+        *(transfer.pk, transfer.uuid, given, now, wallet_type),
+        *(uuids[0], write_meta(both[0]), uuids[1], write_meta(both[1]), uuids[2]),
     )
     entry_id, moved, payer, receiver, *keys = run_statement(
         lambda: execute(REFUND_TRANSFER, parameters, using).fetchone(), using=using
     )
     if entry_id is None:
         return None
-    return Written(entry_id, now, using).show_transfer(
+    return Written(entry_id, now, using, wallet_type).show_transfer(
         keys,
         uuids,
         (receiver, payer),
