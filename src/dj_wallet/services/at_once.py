@@ -73,10 +73,7 @@ def is_plain(sender: type, using: str) -> bool:
 
 
 def _is_heard(sender: type) -> bool:
-    for signal in _NOTICED:
-        if signal.receivers:
-            break
-    else:
+    if not any(signal.receivers for signal in _NOTICED):
         return False
     return any(has_receivers(signal, sender) for signal in _HEARD) or any(
         has_receivers(signal, model) for signal in _SAVED for model in (Transaction, Transfer)
