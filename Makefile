@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TEST_ARGS ?=
-# Each process has a server of its own; tests of one xdist_group stay in one process.
-PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadgroup
+# Each process has a server of its own; tests/conftest.py says which tests stay in one process.
+PARALLEL := --numprocesses logical --maxprocesses 4
 # The same order and the same numbers in every run: what passes here passes everywhere.
 REPEATABLE := --randomly-seed 1
 # What knows no database has run on PostgreSQL.

@@ -207,7 +207,7 @@ class Transit(BaseHTTPRequestHandler):
 def vault():
     """A server that speaks as Vault does, and its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Transit)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
