@@ -21,6 +21,8 @@ help: ## list the targets
 run: $(VENV)/service ## run everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/wallet up
 
+# Tests start programs of ours by the hundred: each would compile all of them again where this is set.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/dev ## run the tests, on PostgreSQL and the library on SQLite too; TEST_ARGS goes to pytest
 	$(BIN)/python -m pytest $(PARALLEL) $(REPEATABLE) $(TEST_ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) $(REPEATABLE) $(ON_SQLITE)
