@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TEST_ARGS ?=
-# Each process has a server of its own; tests of one xdist_group stay in one process.
-PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadgroup
+# Each process has a server of its own; tests/conftest.py says which tests stay in one process.
+PARALLEL := --numprocesses logical --maxprocesses 4
 # The same order and the same numbers in every run: what passes here passes everywhere.
 REPEATABLE := --randomly-seed 1
 # What knows no database has run on PostgreSQL.
@@ -21,6 +21,8 @@ help: ## list the targets
 run: $(VENV)/service ## run everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/wallet up
 
+# Tests start programs of ours by the hundred: each would compile all of them again where this is set.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/dev ## run the tests, on PostgreSQL and the library on SQLite too; TEST_ARGS goes to pytest
 	$(BIN)/python -m pytest $(PARALLEL) $(REPEATABLE) $(TEST_ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) $(REPEATABLE) $(ON_SQLITE)

@@ -1,6 +1,7 @@
 """The cast: alice owns, bob shares, charlie must see nothing."""
 
-from collections.abc import Callable, Iterator
+import gc
+from collections.abc import Callable, Generator, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.dispatch import Signal
 from django.test import TransactionTestCase
 from hypothesis import settings
 from pytest_django.plugin import DjangoDbBlocker
+from xdist.scheduler import LoadScopeScheduling
 
 from dj_wallet import signals
 from dj_wallet.ledger.models import Account, Posting
@@ -33,6 +35,42 @@ LONGEST = (
     "tests/holds/test_stateful.py",
     "tests/runtime/",
 )
+
+# What shares something that is dear to start, a whole `wallet up` or a broker: one process runs all of it.
+# (Marks named xdist_group are without effect: pytest 9.2 does not read the names that pytest-xdist 3.8 gives them.)
+TOGETHER = {
+    "tests/runtime/test_start_and_end.py": "wallet up",
+    "tests/runtime/test_healing.py": "wallet up",
+    "tests/runtime/test_ledger_service.py": "ledger service",
+    "tests/events/test_buses.py": "buses",
+    "tests/custody/chain/test_litecoin.py": "litecoin",
+    "tests/custody/chain/test_psbt.py": "litecoin",
+    "tests/ledger/test_killed_server.py": "durable server",
+}
+
+
+class Distribution(LoadScopeScheduling):
+    """Gives each test to whichever process is free, and what belongs together to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return TOGETHER.get(nodeid.partition("::")[0], nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Distribution:
+    return Distribution(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without looking for garbage: what is made stays to the end, and looking at it again takes seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(10_000)
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)  # after they were shuffled

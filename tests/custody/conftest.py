@@ -158,7 +158,7 @@ def sandbox(settings, served) -> Iterator[SandboxChain]:
     server = make_server(
         "127.0.0.1", 0, create_app(chain), threaded=True, request_handler=QuietHandler
     )
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     settings.CUSTODY_NODE_URLS = [f"{DOGE}=http://{USER}:{PASSWORD}@127.0.0.1:{server.port}/"]
     yield chain
@@ -199,7 +199,7 @@ def cut_off() -> Any:
                 """Say nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         with Node(f"http://127.0.0.1:{server.server_port}/", network=node.network) as deaf:
             yield deaf

@@ -121,7 +121,9 @@ class FakeIssuer:
                 """Say nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
         self.name = f"http://127.0.0.1:{self.server.server_port}/realms/test"
         self.jwks = f"{self.name}/protocol/openid-connect/certs"
 

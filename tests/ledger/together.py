@@ -105,3 +105,7 @@ def run_writer(*arguments: str, url: str | None = None) -> Any:
         output, _ = process.communicate(timeout=TIMEOUT_SECONDS)
         assert process.returncode == 0, output
     return json.loads(output)
+
+
+def read_lines(process, count):
+    return [process.stdout.readline().strip() for _ in range(count)]

@@ -62,7 +62,9 @@ class FakeVault:
                 """Say nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
         self.variables = {
             "VAULT_ADDR": f"http://127.0.0.1:{self.server.server_port}",
             "VAULT_ROLE_ID": "wallets",

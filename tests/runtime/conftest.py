@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,20 +21,30 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module")
-def stopped(open_folder: Path) -> Iterator[WalletUp]:
-    """`wallet up`, not started; whatever a test leaves running is stopped after the module."""
-    wallet_up = WalletUp(open_folder / "data")
+@pytest.fixture(scope="package")
+def wallet_up() -> Iterator[WalletUp]:
+    """The one `wallet up` of all these tests, for a start takes a minute of a busy core."""
+    folder = Path(tempfile.mkdtemp(prefix="wallet-up-"))
+    folder.chmod(0o711)
+    wallet_up = WalletUp(folder / "data")
     yield wallet_up
-    if wallet_up.process is not None and wallet_up.process.poll() is None:
-        wallet_up.signal(signal.SIGTERM)
+    wallet_up.stop()
     for process in wallet_up.members() if wallet_up.data.exists() else []:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module")
-def running(stopped: WalletUp) -> WalletUp:
-    """`wallet up`, ready."""
-    stopped.start()
-    return stopped
+@pytest.fixture
+def stopped(wallet_up: WalletUp) -> WalletUp:
+    """`wallet up`, not running."""
+    wallet_up.stop()
+    return wallet_up
+
+
+@pytest.fixture
+def running(wallet_up: WalletUp) -> WalletUp:
+    """`wallet up`, ready; it may have run for tests before."""
+    if not wallet_up.is_running:
+        wallet_up.start()
+    return wallet_up

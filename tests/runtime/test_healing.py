@@ -9,9 +9,6 @@ import pytest
 from tests.runtime.wallet_up import PATIENCE_SECONDS, PROGRAMS, WalletUp, eventually
 from wallet_service import stack
 
-# One `wallet up` at a time: each takes seconds of a whole core to start.
-pytestmark = pytest.mark.xdist_group("wallet up")
-
 WORKERS = {"web": stack.WEB_WORKERS, "worker": stack.TASK_PROCESSES}
 
 

@@ -10,9 +10,6 @@ import pytest
 from tests.runtime.wallet_up import eventually
 from wallet_service.embedded import free_port
 
-# One `wallet up` at a time: each takes seconds of a whole core to start.
-pytestmark = pytest.mark.xdist_group("wallet up")
-
 
 def assert_nothing_is_left(wallet_up):
     eventually(lambda: wallet_up.members() == [])
@@ -33,27 +30,24 @@ def database_of(wallet_up):
     )
 
 
-def test_ctrl_c_stops_everything_in_order(stopped):
-    stopped.start()
-    assert stopped.signal(signal.SIGINT) == 0
-    assert_nothing_is_left(stopped)
-    log = (stopped.data / "logs" / "postgres.log").read_text()
+def test_ctrl_c_stops_everything_in_order(running):
+    assert running.signal(signal.SIGINT) == 0
+    assert_nothing_is_left(running)
+    log = (running.data / "logs" / "postgres.log").read_text()
     assert log.splitlines()[-1].endswith("database system is shut down")
 
 
-def test_a_killed_supervisor_leaves_no_process_behind(stopped):
-    stopped.start()
-    stopped.signal(signal.SIGKILL)
-    assert_nothing_is_left(stopped)
+def test_a_killed_supervisor_leaves_no_process_behind(running):
+    running.signal(signal.SIGKILL)
+    assert_nothing_is_left(running)
 
 
-def test_a_supervisor_killed_together_with_its_watchdog_leaves_no_process_behind(stopped):
-    stopped.start()
-    [watchdog] = stopped.masters("watchdog")
+def test_a_supervisor_killed_together_with_its_watchdog_leaves_no_process_behind(running):
+    [watchdog] = running.masters("watchdog")
     watchdog.suspend()  # or it might be quick enough
-    stopped.signal(signal.SIGKILL)
+    running.signal(signal.SIGKILL)
     watchdog.kill()
-    assert_nothing_is_left(stopped)
+    assert_nothing_is_left(running)
 
 
 def test_a_start_straight_after_a_kill_waits_for_the_earlier_end_and_finds_everything_again(

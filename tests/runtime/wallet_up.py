@@ -94,6 +94,15 @@ class WalletUp:
         self.process.send_signal(number)
         return self.process.wait(PATIENCE_SECONDS)
 
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self) -> None:
+        """Stop it, if it runs."""
+        if self.is_running:
+            self.signal(signal.SIGTERM)
+
     def get(self, path: str = "/healthz", port: str = "web") -> int:
         """Return the status of the answer, or 0 if there is none."""
         try:

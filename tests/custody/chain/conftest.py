@@ -37,7 +37,7 @@ def sandbox_node() -> Iterator[SandboxNode]:
     server = make_server(
         "127.0.0.1", 0, create_app(chain), threaded=True, request_handler=QuietHandler
     )
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     node = SandboxNode(chain, server.port)
     yield node

@@ -60,7 +60,7 @@ def scripted() -> Iterator[ScriptedNode]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     script.url = f"http://u:p@127.0.0.1:{server.server_port}/"
     yield script
