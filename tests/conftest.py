@@ -34,6 +34,7 @@ LONGEST = (
     "tests/ledger/test_stateful.py",
     "tests/holds/test_stateful.py",
     "tests/runtime/",
+    "tests/library/test_adoption.py",
 )
 
 # What shares something that is dear to start, a whole `wallet up` or a broker: one process runs all of it.
@@ -46,6 +47,7 @@ TOGETHER = {
     "tests/custody/chain/test_litecoin.py": "litecoin",
     "tests/custody/chain/test_psbt.py": "litecoin",
     "tests/ledger/test_killed_server.py": "durable server",
+    "tests/library/test_adoption.py": "states of release 0.1.0",
 }
 
 

@@ -11,6 +11,8 @@ from typing import Any, Final, Self, TypeVar
 
 import httpx
 
+from dj_wallet.tls import load_authorities
+
 from .errors import (
     CallNotAllowed,
     ChainError,
@@ -107,6 +109,7 @@ class Node:
             auth=(address.username, address.password),
             timeout=timeout_seconds,
             trust_env=False,
+            verify=load_authorities(),
         )
 
     def __repr__(self) -> str:

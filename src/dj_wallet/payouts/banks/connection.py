@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import httpx
 
 from dj_wallet.payouts.bank import Answer, Outcome
+from dj_wallet.tls import load_authorities
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_KEPT_CHARACTERS: Final = 1000
@@ -55,6 +56,7 @@ class Connection:
             limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,
             timeout=timeout_seconds,
+            verify=load_authorities(),
         )
 
     @property
