@@ -21,9 +21,9 @@ def execute(statement: str, parameters: Sequence[Any], using: str) -> CursorWrap
 
 
 def _get_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
+    # SQLite's would keep its lock until it is read to the end; one that logs, or that threads share, is made each time.
     if (
-        connection.vendor
-        != "postgresql"  # SQLite's would keep its lock until it is read to the end
+        connection.vendor != "postgresql"
         or connection.queries_logged
         or connection.allow_thread_sharing
     ):

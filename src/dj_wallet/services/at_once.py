@@ -73,6 +73,7 @@ def is_plain(sender: type, using: str) -> bool:
 
 
 def _is_heard(sender: type) -> bool:
+    # Mostly nobody listens to anything, which one look tells.
     if not any(signal.receivers for signal in _NOTICED):
         return False
     return any(has_receivers(signal, sender) for signal in _HEARD) or any(
