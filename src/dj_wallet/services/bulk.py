@@ -19,13 +19,14 @@ from dj_wallet.ledger.money import parse_amount
 from dj_wallet.utils import get_transfer_service, get_wallet_model, get_wallet_service
 
 from .at_once import is_plain
-from .bulk_at_once import Records, move_many_at_once
+from .bulk_at_once import Asked, Records, move_many_at_once
 from .holding import find_wallets
 from .movements import (
     OUTSIDE,
     Record,
     Request,
     find_alias,
+    find_alias_of,
     is_anybody_asked,
     is_anybody_told,
     is_customised,
@@ -33,7 +34,6 @@ from .movements import (
     run_undoing,
     send_pre_signals,
 )
-from .transfer import build_transfer_request
 
 
 class Status(StrEnum):
@@ -54,7 +54,6 @@ class Result:
         status: Status,
         record: Any = None,
         error: Exception | None = None,
-        *,
         records: Records | None = None,
         at: int = 0,
     ) -> None:
@@ -124,11 +123,9 @@ def deposit_many(items: Sequence[DepositItem], *, is_atomic: bool = False) -> li
     :param is_atomic: all or nothing; the first refusal is raised, and its `position` says whose it was
     """
 
-    def ask(wallets: Sequence[Any]) -> list[Request]:
-        return [
-            Request(Kind.DEPOSIT, item.source, wallet, item.amount, item.meta, item.idempotency_key)
-            for item, wallet in zip(items, wallets, strict=True)
-        ]
+    def ask(wallets: Sequence[Any]) -> Asked:
+        _, amounts, metas, keys, sources = zip(*items, strict=True)
+        return Asked(Kind.DEPOSIT, sources, wallets, amounts, metas, keys)
 
     service = get_wallet_service()
     call = _deposit_by_service if is_customised(service, "deposit") else None
@@ -138,14 +135,9 @@ def deposit_many(items: Sequence[DepositItem], *, is_atomic: bool = False) -> li
 def withdraw_many(items: Sequence[WithdrawalItem], *, is_atomic: bool = False) -> list[Result]:
     """Make each withdrawal and say what became of it, in order; see `deposit_many`."""
 
-    def ask(wallets: Sequence[Any]) -> list[Request]:
-        return [
-            Request(
-                *(Kind.WITHDRAWAL, wallet, item.destination),
-                *(item.amount, item.meta, item.idempotency_key),
-            )
-            for item, wallet in zip(items, wallets, strict=True)
-        ]
+    def ask(wallets: Sequence[Any]) -> Asked:
+        _, amounts, metas, keys, destinations = zip(*items, strict=True)
+        return Asked(Kind.WITHDRAWAL, wallets, destinations, amounts, metas, keys)
 
     service = get_wallet_service()
     call = _withdraw_by_service if is_customised(service, "withdraw") else None
@@ -155,13 +147,9 @@ def withdraw_many(items: Sequence[WithdrawalItem], *, is_atomic: bool = False) -
 def transfer_many(items: Sequence[TransferItem], *, is_atomic: bool = False) -> list[Result]:
     """Make each transfer and say what became of it, in order; see `deposit_many`."""
 
-    def ask(wallets: Sequence[Any]) -> list[Request]:
-        return [
-            build_transfer_request(
-                source, destination, item.amount, item.meta, idempotency_key=item.idempotency_key
-            )
-            for item, source, destination in zip(items, wallets[::2], wallets[1::2], strict=True)
-        ]
+    def ask(wallets: Sequence[Any]) -> Asked:
+        _, _, amounts, metas, keys = zip(*items, strict=True)
+        return Asked(Kind.TRANSFER, wallets[::2], wallets[1::2], amounts, metas, keys)
 
     service = get_transfer_service()
     is_own = is_customised(service, "transfer", "transfer_between") or is_customised(
@@ -180,7 +168,7 @@ Call = Callable[[], Any]
 
 def _move(
     things: Sequence[Any],
-    ask: Callable[[Sequence[Any]], list[Request]],
+    ask: Callable[[Sequence[Any]], Asked],
     sender: type,
     is_atomic: bool,
     own_call: OwnCall | None,
@@ -193,14 +181,12 @@ def _move(
         return []
     if own_call is None and is_plain(sender, get_wallet_model().objects.db):
         # A wallet that was rolled back is found out by the statement, which then does nothing.
-        requests = ask(find_wallets(things, are_remembered=True))
-        using = find_alias(requests)
-        at_once = run_undoing(
-            partial(move_many_at_once, requests, using), sender=sender, using=using
-        )
+        asked = ask(find_wallets(things, are_remembered=True))
+        using = find_alias_of(asked.wallets[0])
+        at_once = run_undoing(partial(move_many_at_once, asked, using), sender=sender, using=using)
         if at_once is not None:
-            return [Result(Status.OK, records=at_once, at=at) for at in range(len(requests))]
-    requests = ask(find_wallets(things))
+            return [Result(Status.OK, None, None, at_once, at) for at in range(len(at_once))]
+    requests = ask(find_wallets(things)).list_requests()
     using = find_alias(requests)
     if own_call is not None:
         calls = [partial(own_call, at, request) for at, request in enumerate(requests)]

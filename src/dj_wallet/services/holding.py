@@ -18,17 +18,18 @@ def find_wallets(things: Sequence[Any], *, are_remembered: bool = False) -> list
 
     :param are_remembered: do not ask for a wallet that its holder remembers; it may have been rolled back since
     """
-    holders = {id(one): one for one in things if not isinstance(one, AbstractWallet)}
+    given = {id(one): one for one in things}
+    holders = {at: one for at, one in given.items() if not isinstance(one, AbstractWallet)}
     if not are_remembered:
         for holder in holders.values():
             forget_wallets(holder)
     default = find_default_wallets(list(holders.values()))
     same: dict[Any, Any] = {}
-    wallets = []
-    for one in things:
-        wallet = default.get(id(one), one)
-        wallets.append(same.setdefault(wallet.pk, wallet))
-    return wallets
+    found: dict[int, Any] = {}
+    for at, one in given.items():
+        wallet = default.get(at, one)
+        found[at] = same.setdefault(wallet.pk, wallet)
+    return [found[id(one)] for one in things]
 
 
 def find_default_wallets(holders: Sequence[Any]) -> dict[int, Any]:

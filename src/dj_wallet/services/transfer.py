@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from dj_wallet.abstract_models import AbstractTransfer, AbstractWallet
 from dj_wallet.holders import with_wallets
@@ -29,6 +29,11 @@ from .refunds import refund_transfer
 
 if TYPE_CHECKING:
     from dj_wallet.mixins import WalletMixin
+
+
+# What the two records of a transfer say of themselves.
+SENT: Final[Mapping[str, str]] = {"action": "transfer_send"}
+RECEIVED: Final[Mapping[str, str]] = {"action": "transfer_receive"}
 
 
 class TransferService:
@@ -143,8 +148,8 @@ def build_transfer_request(
         meta,
         idempotency_key,
         transfer_status=status or AbstractTransfer.STATUS_TRANSFER,
-        source_meta={} if is_gift else {"action": "transfer_send"},
-        destination_meta={} if is_gift else {"action": "transfer_receive"},
+        source_meta={} if is_gift else SENT,
+        destination_meta={} if is_gift else RECEIVED,
     )
 
 

@@ -7,7 +7,8 @@ Arrays travel as text literals, which psycopg passes on as they are (2.5x cheape
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from itertools import count
-from typing import Any, Final, TypeVar
+from operator import eq
+from typing import Any, Final, NamedTuple, TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -17,6 +18,7 @@ from dj_wallet.ledger.engine import (
     Bucket,
     Entry,
     Kind,
+    Movement,
     Posted,
     find_asset_malformation,
     find_key_malformation,
@@ -147,11 +149,15 @@ class AccountChanges:
         self.lowest: list[Decimal | None] = [None, None, None]
 
 
-# Reference type and id, and the time of the event.
-NO_HEADER: Final = "", "", None
-
 # A side of a posting: account or -system, bucket, account if it keeps a balance, running change, running touches.
 Touch = tuple[int, Bucket, int | None, Decimal | None, int | None]
+
+
+class Run(NamedTuple):
+    """Of one side of many postings: the running changes of its accounts and their running touches."""
+
+    changes: list[Decimal]
+    touches: list[int]
 
 
 class Batch:
@@ -165,8 +171,91 @@ class Batch:
         self.system_scales: list[int] = []
         # One tuple per posting; the position of an account among the sorted ids is only known at the end.
         self.postings: list[tuple[Any, ...]] = []
+        # The same, turned, where the postings came as columns.
+        self.columns: list[Sequence[Any]] = []
         # The first posting and the fingerprint of each entry that has a key.
         self.keys: dict[str, tuple[int, str]] = {}
+
+    @classmethod
+    def of_columns(
+        cls,
+        kind: Kind,
+        sources: Sequence[int | str],
+        destinations: Sequence[int | str],
+        amounts: Sequence[Decimal],
+        assets: Sequence[str],
+        scales: Sequence[int],
+    ) -> "Batch | None":
+        """Return what `add` makes of an entry for each movement of available money, in a quarter of the time.
+
+        None if the fast path cannot carry one of them. The places of a side are all ids or all codes.
+
+        :param amounts: as `parse_amount` returns them, with so many digits after the point as the scale says
+        """
+        batch = cls()
+        for is_source, places in ((True, sources), (False, destinations)):
+            for place, asset, scale in dict.fromkeys(zip(places, assets, scales, strict=True)):
+                if not batch._open(place, asset, scale, is_source=is_source):
+                    return None
+        if any(map(eq, sources, destinations)):
+            return None
+        taken, given = batch._run(sources, destinations, amounts)
+        nothing = (None,) * len(amounts)
+        batch.columns = [
+            *(range(1, len(amounts) + 1), (kind,) * len(amounts), list(map(str, amounts))),
+            *batch._list_side(sources, assets, taken),
+            *batch._list_side(destinations, assets, given),
+            *(nothing, nothing, nothing),
+        ]
+        return batch
+
+    def _open(self, place: int | str, asset: str, scale: int, *, is_source: bool) -> bool:
+        if isinstance(place, str):
+            return self._touch_system(place, asset, Bucket.AVAILABLE, scale) is not None
+        account = self._touch(place, asset, Bucket.AVAILABLE, scale, allow_frozen=False)
+        if account is None:
+            return False
+        account.touches = 0
+        account.mind_rules |= is_source
+        return True
+
+    def _run(
+        self,
+        sources: Sequence[int | str],
+        destinations: Sequence[int | str],
+        amounts: Sequence[Decimal],
+    ) -> tuple[Run, Run]:
+        """Return the running changes and touches of the accounts that give and of those that get, movement by movement."""
+        accounts: Mapping[Any, AccountChanges] = self.accounts
+        taken, given = Run([], []), Run([], [])
+        takes, gives = sources[0] in accounts, destinations[0] in accounts
+        for source, destination, amount in zip(sources, destinations, amounts, strict=True):
+            if takes:
+                account = accounts[source]
+                total = account.totals[0] = EXACT.subtract(account.totals[0], amount)
+                lowest = account.lowest[0]
+                if lowest is None or total < lowest:
+                    account.lowest[0] = total
+                account.touches += 1
+                taken.changes.append(total)
+                taken.touches.append(account.touches)
+            if gives:
+                account = accounts[destination]
+                total = account.totals[0] = EXACT.add(account.totals[0], amount)
+                account.touches += 1
+                given.changes.append(total)
+                given.touches.append(account.touches)
+        return taken, given
+
+    def _list_side(
+        self, places: Sequence[int | str], assets: Sequence[str], run: Run
+    ) -> list[Sequence[Any]]:
+        """Return the five columns of one side: see `Touch`."""
+        available, nothing = (Bucket.AVAILABLE,) * len(places), (None,) * len(places)
+        if run.changes:
+            return [places, available, places, *run]
+        numbers = [-self.systems[own] for own in zip(places, assets, strict=True)]  # type: ignore[index]
+        return [numbers, available, nothing, nothing, nothing]
 
     def add(self, entry: Entry) -> bool:
         """Take the entry in; False if the fast path cannot carry it.
@@ -187,27 +276,31 @@ class Batch:
         header = (reference_type, reference_id, event_at)
         allowed = entry.allow_overdraft, entry.allow_frozen
         for movement in movements:
-            if not self.add_movement(kind, movement, *allowed, first=first, header=header):
+            if not self._add_movement(kind, movement, *allowed, first=first, header=header):
                 return False
         if key is not None:
             self.keys[key] = first, fingerprint(entry)
         return True
 
-    def add_movement(
+    def add_key(self, entry: Entry, first: int) -> bool:
+        """Take in the key of an entry whose posting came without it; False as `add` says."""
+        key = entry.idempotency_key
+        if key is None or find_key_malformation(key) or key in self.keys:
+            return False
+        self.keys[key] = first, fingerprint(entry)
+        return True
+
+    def _add_movement(
         self,
         kind: Kind,
-        movement: Sequence[Any],
-        allow_overdraft: bool = False,
-        allow_frozen: bool = False,
+        movement: Movement,
+        allow_overdraft: bool,
+        allow_frozen: bool,
         *,
-        first: int | None = None,
-        header: tuple[Any, ...] = NO_HEADER,
+        first: int,
+        header: tuple[Any, ...],
     ) -> bool:
-        """Take in what `Entry(kind, (movement,))` says, in half of the time; False if the fast path cannot carry it.
-
-        :param movement: a `Movement`, or its fields in their order
-        :param first: the first posting of an entry of several
-        """
+        """Take in one movement of an entry, whose first posting it is told; False as `add` says."""
         source, destination, amount, asset, source_bucket, destination_bucket = movement
         if source == destination and source_bucket == destination_bucket:
             return False
@@ -221,7 +314,6 @@ class Batch:
         right = self._give(destination, asset, destination_bucket, amount, scale, allow_frozen)
         if left is None or right is None:
             return False
-        first = first or len(self.postings) + 1
         self.postings.append((first, kind, text, *left, *right, *header))
         return True
 
@@ -301,7 +393,7 @@ class Batch:
         position: dict[int | None, int | None] = dict(zip(ids, count(1), strict=False))
         position[None] = None
         find_position = position.__getitem__
-        columns = list(zip(*self.postings, strict=True))
+        columns = self.columns or list(zip(*self.postings, strict=True))
         first, kind, amount, source, source_bucket, source_at, source_change, source_touch = (
             columns[:8]
         )
@@ -339,18 +431,18 @@ class Batch:
             to_array(destination_touch),
             to_text_array(reference_type) if any(reference_type) else "{}",
             to_text_array(reference_id) if any(reference_id) else "{}",
-            *self._list_key_arrays(),
+            *self._list_key_arrays(len(first)),
             to_text_array([at and at.isoformat() for at in event_at]) if any(event_at) else "{}",
         ]
 
-    def _list_key_arrays(self) -> tuple[str, str]:
+    def _list_key_arrays(self, size: int) -> tuple[str, str]:
         if not self.keys:
             return "{}", "{}"
-        if len(self.keys) == len(self.postings):
+        if len(self.keys) == size:
             contents = [content for _, content in self.keys.values()]
             return to_text_array(self.keys), to_array(contents)
-        keys: list[str | None] = [None] * len(self.postings)
-        contents_of: list[str | None] = [None] * len(self.postings)
+        keys: list[str | None] = [None] * size
+        contents_of: list[str | None] = [None] * size
         for key, (first, content) in self.keys.items():
             keys[first - 1], contents_of[first - 1] = key, content
         return to_text_array(keys), to_array(contents_of)
