@@ -5,7 +5,7 @@ written, when any rule might refuse the movement: the careful way then finds out
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeVar
@@ -39,6 +39,9 @@ _SAVED: Final = (pre_init, post_init, pre_save, post_save)
 _NOTICED: Final = (*_HEARD, *_SAVED)
 _DEFAULT_MODELS: Final = ("dj_wallet.Wallet", "dj_wallet.Transaction", "dj_wallet.Transfer")
 _COMPLETED: Final = ("completed", True)
+
+# The 32 hex digits of a UUID's number.
+WRITE_UUID: Final = "{:032x}".format
 
 M = TypeVar("M", bound=models.Model)
 
@@ -260,29 +263,31 @@ class Written(NamedTuple):
         return self._show(Transfer, keys[2], values, Sides(show_sides))
 
     def _show(self, model: type[M], key: int, values: dict[str, Any], related: dict[str, Any]) -> M:
-        record = model.__new__(model)
-        attributes = record.__dict__
-        attributes.update(list_fixed_defaults(model))
-        attributes.update(values)
-        attributes.update(id=key, entry_id=self.entry_id, created_at=self.now, updated_at=self.now)
-        state = record._state = ModelState()
-        state.adding, state.db, state.fields_cache = False, self.using, related
-        return record
+        values |= {
+            "id": key,
+            "entry_id": self.entry_id,
+            "created_at": self.now,
+            "updated_at": self.now,
+        }
+        return show_record(model, values, related, self.using)
+
+
+def show_record(
+    model: type[M], values: Mapping[str, Any], related: dict[str, Any], using: str
+) -> M:
+    """Return the instance of a row that the database has written; what is not among the values has its default."""
+    record = model.__new__(model)
+    attributes = record.__dict__
+    attributes.update(list_fixed_defaults(model))
+    attributes.update(values)
+    state = record._state = ModelState()
+    state.adding, state.db, state.fields_cache = False, using, related
+    return record
 
 
 def write_key(key: Any) -> str | None:
     """Return the key of a holder or product, of whatever type, as the records keep it."""
     return None if key is None else str(key)
-
-
-def mark_written(record: Any, key: int, entry_id: int, now: datetime, using: str) -> None:
-    """Let the record be what the database has."""
-    values, state = record.__dict__, record._state
-    values.update(id=key, entry_id=entry_id, created_at=now, updated_at=now)
-    state.adding, state.db = False, using
-    if type(record) is Transfer:
-        sides = state.fields_cache
-        values.update(withdraw_id=sides["withdraw"].pk, deposit_id=sides["deposit"].pk)
 
 
 class Sides(dict[str, Any]):

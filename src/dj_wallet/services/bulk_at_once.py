@@ -28,7 +28,7 @@ from dj_wallet.ledger.store.postgres import (
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Transaction, Transfer, Wallet
 
-from .at_once import Written, get_wallet_type
+from .at_once import WRITE_UUID, Written, get_wallet_type
 from .movements import Request, is_part_named
 from .recorded import find_pending_keys
 from .transfer import RECEIVED, SENT, build_transfer_request
@@ -38,8 +38,6 @@ TYPES: Final = (
     *("timestamptz", "integer", "boolean", "boolean", "uuid[]", "text[]", "uuid[]", "text"),
 )
 PARAMETERS: Final = ", ".join(f"%s::{name}" for name in TYPES)
-# The 32 hex digits of a UUID's number.
-WRITE_UUID: Final = "{:032x}".format
 MOVE_BATCH: Final = (
     "SELECT o_entry_ids::text, o_transaction_ids::text, o_transfer_ids::text, o_balances"
     f" FROM dj_wallet_move_batch({PARAMETERS})"

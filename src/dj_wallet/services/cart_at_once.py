@@ -1,22 +1,34 @@
 """Payments for a cart, which PostgreSQL makes and records in one statement; `pay_at_once` for many products."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from django.db import models
 from django.utils import timezone
 
 from dj_wallet.ledger.engine import Entry
 from dj_wallet.ledger.money import trim
-from dj_wallet.ledger.records import is_plain_save_needed, write_json
+from dj_wallet.ledger.records import write_json
 from dj_wallet.ledger.statement import execute
 from dj_wallet.ledger.store.postgres import BATCH_TYPES, Batch, shorten, to_array, to_text_array
 from dj_wallet.ledger.watch import moving
-from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
-from dj_wallet.utils import get_transfer_service, get_wallet_service
+from dj_wallet.models import Purchase, Wallet
 
-from .at_once import get_wallet_type, is_plain, mark_written, write_key, write_meta
-from .movements import get_wallet, is_customised, refuse_pending_keys
+from .at_once import WRITE_UUID, Written, get_wallet_type, write_key, write_meta
+from .bought import (
+    Keys,
+    Lines,
+    Numbers,
+    Places,
+    Sale,
+    Side,
+    are_purchases_plain,
+    get_status,
+    list_places,
+    list_sides,
+    make_numbers,
+    mark_bought,
+)
+from .movements import refuse_pending_keys
 
 TYPES: Final = (
     *(f"{name}[]" for name in BATCH_TYPES),
@@ -33,64 +45,47 @@ PAY_CART: Final = f"SELECT * FROM dj_wallet_pay_cart({PARAMETERS})"
 
 
 def pay_cart_at_once(
-    entry: Entry,
-    purchase: Purchase,
-    lines: Sequence[PurchaseLine],
-    transactions: Sequence[Transaction],
-    transfers: Sequence[Transfer],
-    *,
-    sender: type,
-    using: str,
+    entry: Entry, purchase: Purchase, payer: Any, sales: Sequence[Sale], *, sender: type, using: str
 ) -> bool:
-    """Pay for the lines and write their records; False, with nothing written, if it takes more than one statement.
+    """Pay for the sales and write their records; False, with nothing written, if it takes more than one statement.
 
-    The wallets are up to date afterwards. Never raises for a refusal: the caller's transaction stays usable.
+    The purchase and the wallets are up to date afterwards. Never raises for a refusal: the caller's transaction stays
+    usable.
 
     :raises IdempotencyConflict: the key was used for something else
     """
-    wallets = {one.__dict__["wallet_id"]: get_wallet(one) for one in transactions}
+    sides = list_sides(payer, sales)
+    wallets = {side.wallet.pk: side.wallet for side in sides}
     batch = Batch()
-    if not _is_short(wallets.values(), sender, using) or not batch.add(entry):
+    if not (
+        all(type(wallet) is Wallet for wallet in wallets.values())
+        and are_purchases_plain(sender, using)
+        and batch.add(entry)
+    ):
         return False
     refuse_pending_keys([entry], using)
-    now = timezone.now()
-    at = {
-        id(one): number for many in (transactions, transfers) for number, one in enumerate(many, 1)
-    }
+    now, wallet_type, numbers = timezone.now(), get_wallet_type(using), make_numbers(sales)
+    places = list_places(sales)
     parameters = (
         *batch.list_parameters(),
-        *(now, get_wallet_type(using)),
+        *(now, wallet_type),
         *_list_purchase(purchase),
-        *_list_transactions(transactions),
-        *_list_transfers(transfers, at),
-        *_list_lines(lines, at),
+        *_list_transactions(sides, numbers),
+        *_list_transfers(purchase, sales, places, numbers),
+        *_list_lines(sales, places),
     )
     with moving(batch.accounts, using):
         row = execute(PAY_CART, parameters, using).fetchone()
     if row is None:
         return False
     entry_id, purchase_id, transaction_ids, transfer_ids, line_ids, balances = row
-    for records, keys in ((transactions, transaction_ids), (transfers, transfer_ids)):
-        for record, key in zip(records, keys, strict=True):
-            mark_written(record, key, entry_id, now, using)
-    _mark(purchase, using, id=purchase_id, entry_id=entry_id, created_at=now)
-    for line, key in zip(lines, line_ids, strict=True):
-        _mark(line, using, id=key, purchase_id=purchase_id, **_find_keys(line))
+    keys = Keys(transaction_ids, transfer_ids, line_ids)
+    shared = Written(entry_id, now, using, wallet_type)
+    mark_bought(purchase, purchase_id, Lines(purchase, payer, sales, keys, numbers, shared))
     for pk, balance in zip(sorted(batch.accounts), balances, strict=True):
         wallets[pk].balance = trim(balance)
         wallets[pk].version += batch.accounts[pk].touches
     return True
-
-
-def _is_short(wallets: Any, sender: type, using: str) -> bool:
-    return (
-        is_plain(sender, using)
-        and all(type(wallet) is Wallet for wallet in wallets)
-        and not is_plain_save_needed(Purchase)
-        and not is_plain_save_needed(PurchaseLine)
-        and not is_customised(get_transfer_service(), "transfer")
-        and not is_customised(get_wallet_service(), "deposit", "withdraw")
-    )
 
 
 def _list_purchase(purchase: Purchase) -> tuple[Any, ...]:
@@ -103,56 +98,50 @@ def _list_purchase(purchase: Purchase) -> tuple[Any, ...]:
     )
 
 
-def _list_transactions(transactions: Sequence[Transaction]) -> tuple[str, ...]:
+def _list_transactions(sides: Sequence[Side], numbers: Numbers) -> tuple[str, ...]:
     return (
-        to_array([one.__dict__["wallet_id"] for one in transactions]),
-        to_text_array([one.type for one in transactions]),
-        to_array([one.amount for one in transactions]),
-        to_array([one.uuid for one in transactions]),
-        to_text_array(shorten(write_json([one.meta for one in transactions]))),
+        to_array([side.wallet.pk for side in sides]),
+        to_text_array([side.type for side in sides]),
+        to_array([side.amount for side in sides]),
+        to_array(map(WRITE_UUID, numbers.transactions)),
+        to_text_array(shorten(write_json([side.meta for side in sides]))),
     )
 
 
-def _list_transfers(transfers: Sequence[Transfer], at: Mapping[int, int]) -> tuple[str, ...]:
-    related = [one._state.fields_cache for one in transfers]
+def _list_transfers(
+    purchase: Purchase, sales: Sequence[Sale], places: Sequence[Places], numbers: Numbers
+) -> tuple[str, ...]:
+    made = [
+        (at.payment, at.deposit, sale.line)
+        for sale, at in zip(sales, places, strict=True)
+        if at.transfer
+    ]
     return (
-        transfers[0].status if transfers else "",
-        to_array([at[id(one["withdraw"])] for one in related]),
-        to_array([at[id(one["deposit"])] for one in related]),
-        to_array([one.fee for one in transfers]),
-        to_array([one.discount for one in transfers]),
-        to_array([one.uuid for one in transfers]),
+        get_status(purchase),
+        to_array([payment for payment, _, _ in made]),
+        to_array([deposit for _, deposit, _ in made]),
+        to_array([line.fee for _, _, line in made]),
+        to_array([line.discount for _, _, line in made]),
+        to_array(map(WRITE_UUID, numbers.transfers)),
     )
 
 
-def _list_lines(lines: Sequence[PurchaseLine], at: Mapping[int, int]) -> tuple[str, ...]:
-    made = [line.__dict__ for line in lines]
-    related = [line._state.fields_cache for line in lines]
+def _list_lines(sales: Sequence[Sale], places: Sequence[Places]) -> tuple[str, ...]:
+    lines = [sale.line for sale in sales]
+    product_keys = [sale.product_key for sale in sales]
     return (
-        to_array([one["product_type_id"] for one in made]),
-        to_text_array([write_key(one["product_id"]) for one in made]),
-        to_text_array([one["name"] for one in made]),
-        to_array([one["quantity"] for one in made]),
-        *(to_array([one[name] for one in made]) for name in ("unit_price", "discount", "fee")),
-        to_text_array([one["fee_payer"] for one in made]),
-        *(to_array([one[name] for one in made]) for name in ("is_fee_refundable", "net", "total")),
-        *(
-            to_array([at.get(id(one[name])) for one in related])
-            for name in ("payment", "fee_payment", "transfer")
-        ),
+        to_array([type_ for type_, _ in product_keys]),
+        to_text_array([write_key(key) for _, key in product_keys]),
+        to_text_array([line.name for line in lines]),
+        to_array([line.quantity for line in lines]),
+        to_array([line.unit_price for line in lines]),
+        to_array([line.discount for line in lines]),
+        to_array([line.fee for line in lines]),
+        to_text_array([line.fee_payer for line in lines]),
+        to_array([line.is_fee_refundable for line in lines]),
+        to_array([line.net for line in lines]),
+        to_array([line.total for line in lines]),
+        to_array([at.payment or at.fee_payment for at in places]),
+        to_array([at.fee_payment for at in places]),
+        to_array([at.transfer for at in places]),
     )
-
-
-def _find_keys(line: PurchaseLine) -> dict[str, Any]:
-    """Return the keys of the records of a line."""
-    related = line._state.fields_cache
-    return {
-        f"{name}_id": related[name] and related[name].__dict__["id"]
-        for name in ("payment", "fee_payment", "transfer")
-    }
-
-
-def _mark(record: models.Model, using: str, **values: Any) -> None:
-    """Let the record be what the database has."""
-    record.__dict__.update(values)
-    record._state.adding, record._state.db = False, using

@@ -1,17 +1,32 @@
 """Payments for one product, which PostgreSQL makes and records in one statement."""
 
-from typing import Final
+from typing import Any, Final
 
 from django.utils import timezone
 
-from dj_wallet.ledger.records import is_plain_save_needed
 from dj_wallet.ledger.statement import execute
 from dj_wallet.ledger.watch import moving
-from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wallet
-from dj_wallet.utils import get_wallet_service
+from dj_wallet.models import Purchase, Wallet
+from dj_wallet.pricing import Line
 
-from .at_once import is_plain, mark_written, show_balance, write_key, write_meta
-from .movements import get_wallet, is_customised
+from .at_once import (
+    WRITE_UUID,
+    Written,
+    get_wallet_type,
+    show_balance,
+    write_key,
+    write_meta,
+)
+from .bought import (
+    Keys,
+    Lines,
+    Sale,
+    are_purchases_plain,
+    get_status,
+    list_sides,
+    make_numbers,
+    mark_bought,
+)
 
 PAY: Final = (
     "SELECT * FROM dj_wallet_pay(%s, %s::numeric, %s::bigint, %s::bigint, %s, %s::timestamptz,"
@@ -21,71 +36,61 @@ PAY: Final = (
 
 
 def pay_at_once(
-    purchase: Purchase,
-    line: PurchaseLine,
-    withdraw: Transaction,
-    deposit: Transaction | None,
-    transfer: Transfer | None,
-    *,
-    receiver_code: str,
-    sender: type,
-    using: str,
+    purchase: Purchase, payer: Any, sale: Sale, *, receiver_code: str, sender: type, using: str
 ) -> bool:
-    """Pay for the line and write its records; False, with nothing written, if it takes more than one statement.
+    """Pay for the sale and write its records; False, with nothing written, if it takes more than one statement.
 
-    The wallets are up to date afterwards. Never raises for a refusal: the caller's transaction stays usable.
+    The purchase and the wallets are up to date afterwards. Never raises for a refusal: the caller's transaction stays
+    usable.
 
-    :param receiver_code: the system account that gets the money if there is no deposit
+    :param receiver_code: the system account that gets the money if nobody else does
     """
-    payer = get_wallet(withdraw)
-    receiver = None if deposit is None else get_wallet(deposit)
+    line, receiver = sale.line, sale.receiver
     if not _is_short(payer, receiver, line, sender, using):
         return False
-    now, made = timezone.now(), purchase.__dict__
+    now, wallet_type, numbers = timezone.now(), get_wallet_type(using), make_numbers([sale])
+    uuids = [WRITE_UUID(number) for many in numbers for number in many]
+    metas = [write_meta(side.meta) for side in list_sides(payer, [sale])]
+    places = (None, receiver_code) if receiver is None else (receiver.pk, None)
+    records = (
+        (uuids[0], metas[0], None, None, None, None)
+        if receiver is None
+        else (uuids[0], metas[0], uuids[1], metas[1], uuids[2], get_status(purchase))
+    )
+    made = purchase.__dict__
+    product_type, product_key = sale.product_key
     parameters = (
-        *(payer.asset_id, withdraw.amount, payer.pk),
-        *((None, receiver_code) if receiver is None else (receiver.pk, None)),
-        *(now, withdraw.payable_type_id, withdraw.uuid, write_meta(withdraw.meta)),
-        *((None, None) if deposit is None else (deposit.uuid, write_meta(deposit.meta))),
-        *((None, None) if transfer is None else (transfer.uuid, transfer.status)),
+        *(payer.asset_id, line.net, payer.pk, *places, now, wallet_type, *records),
         *(purchase.uuid, made["customer_type_id"], write_key(made["customer_id"])),
         *(made["recipient_type_id"], write_key(made["recipient_id"])),
         *(line.discount, purchase.fingerprint, write_meta(purchase.meta)),
-        *(line.product_type_id, write_key(line.__dict__["product_id"]), line.name, line.quantity),
+        *(product_type, write_key(product_key), line.name, line.quantity),
         *(line.unit_price, line.fee_payer, line.is_fee_refundable),
     )
-    changed = [payer.pk] if receiver is None else [payer.pk, receiver.pk]
-    with moving(changed, using):
+    with moving([payer.pk] if receiver is None else [payer.pk, receiver.pk], using):
         row = execute(PAY, parameters, using).fetchone()
-    entry_id, payer_after, receiver_after, *keys, purchase_id, line_id = row
+    entry_id, payer_after, receiver_after, withdraw, deposit, transfer, purchase_id, line_id = row
     if entry_id is None:
         return False
-    for record, key in zip((withdraw, deposit, transfer), keys, strict=True):
-        if record is not None:
-            mark_written(record, key, entry_id, now, using)
-    purchase.__dict__.update(id=purchase_id, entry_id=entry_id, created_at=now)
-    line.__dict__.update(
-        id=line_id, purchase_id=purchase_id, payment_id=keys[0], transfer_id=keys[2]
+    keys = (
+        Keys([withdraw], [], [line_id])
+        if receiver is None
+        else Keys([withdraw, deposit], [transfer], [line_id])
     )
-    for written in (purchase, line):
-        written._state.adding, written._state.db = False, using
+    shared = Written(entry_id, now, using, wallet_type)
+    mark_bought(purchase, purchase_id, Lines(purchase, payer, [sale], keys, numbers, shared))
     show_balance(payer, payer_after)
     if receiver is not None:
         show_balance(receiver, receiver_after)
     return True
 
 
-def _is_short(
-    payer: Wallet, receiver: Wallet | None, line: PurchaseLine, sender: type, using: str
-) -> bool:
+def _is_short(payer: Any, receiver: Any, line: Line, sender: type, using: str) -> bool:
     wallets = {payer.pk} if receiver is None else {payer.pk, receiver.pk}
     return (
         not line.fee
         and None not in wallets
         and len(wallets) == (1 if receiver is None else 2)
         and all(wallet is None or type(wallet) is Wallet for wallet in (payer, receiver))
-        and is_plain(sender, using)
-        and not is_plain_save_needed(Purchase)
-        and not is_plain_save_needed(PurchaseLine)
-        and not is_customised(get_wallet_service(), "deposit", "withdraw")
+        and are_purchases_plain(sender, using)
     )

@@ -33,7 +33,16 @@ from .movements import (
     run_undoing,
     update_balances,
 )
-from .purchase import RULES, Order, Written, find_receiver, fingerprint, plan_purchase, price_order
+from .purchase import (
+    RULES,
+    Order,
+    Written,
+    find_receiver,
+    fingerprint,
+    list_sales,
+    plan_purchase,
+    price_order,
+)
 
 
 class PaymentItem(NamedTuple):
@@ -134,7 +143,8 @@ def _pay_together(
         if at in results:
             continue
         try:
-            written[at] = plan_purchase(order, price_order(order), [receivers[at]])
+            prices = price_order(order)
+            written[at] = plan_purchase(order, prices, list_sales(order, prices, [receivers[at]]))
         except WalletException as refusal:
             results[at] = Result(Status.REFUSED, error=refusal)
     refused, places = _post(written, using)

@@ -1,9 +1,7 @@
 """Purchases: a product or a cart, one payment, and what is given back of it."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import Decimal
-from functools import cache
+from collections.abc import Container, Mapping, Sequence
 from hashlib import blake2b
 from itertools import compress
 from typing import Any, Final, NamedTuple
@@ -11,13 +9,12 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, models
 
-from dj_wallet.abstract_models import DEFAULT_SLUG, AbstractTransfer, AbstractWallet
+from dj_wallet.abstract_models import DEFAULT_SLUG, AbstractWallet
 from dj_wallet.cart import Cart, Item
 from dj_wallet.exceptions import ProductNotAvailable
 from dj_wallet.holders import find_type, forget_wallets, with_wallets
 from dj_wallet.ledger.engine import Entry, Kind, Movement
 from dj_wallet.ledger.errors import MovementInvalid, PriceChanged, TransactionAlreadyProcessed
-from dj_wallet.ledger.ids import make_uuids
 from dj_wallet.ledger.money import ZERO
 from dj_wallet.ledger.post import run_statement, start_writing
 from dj_wallet.ledger.records import build_record, insert_in_order
@@ -25,6 +22,7 @@ from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wall
 from dj_wallet.pricing import Line, Quote, price_line
 from dj_wallet.utils import get_transfer_service
 
+from .bought import Sale, get_status, list_places, list_sides, make_numbers
 from .cart_at_once import pay_cart_at_once
 from .holding import find_default_wallets
 from .movements import (
@@ -62,10 +60,9 @@ class Order(NamedTuple):
 
 
 class Bought(NamedTuple):
-    """A line with the records that are written for it."""
+    """A sale with the records that are to be written for it."""
 
-    item: Item
-    line: Line
+    sale: Sale
     payment: Transaction | None
     deposit: Transaction | None
     fee_payment: Transaction | None
@@ -294,13 +291,8 @@ def _buy_at_once(order: Order, sender: type, using: str) -> Purchase | None:
     ):
         return None
     prices = price_agreed(order)
-    written = plan_purchase(order, prices, _find_receivers(order))
-    if written.entry is None:
-        return None
-    if not run_statement(lambda: _write_at_once(written, sender, using), using=using):
-        return None
-    written.purchase.bought = written.lines
-    return written.purchase
+    sales = list_sales(order, prices, _find_receivers(order))
+    return run_statement(lambda: _write_at_once(order, prices, sales, sender, using), using=using)
 
 
 def _take_stock(order: Order) -> None:
@@ -412,11 +404,14 @@ def find_receiver(item: Item) -> Any:
 def _write(
     order: Order, prices: Quote, receivers: Sequence[Wallet | None], sender: type, using: str
 ) -> Purchase:
-    written = plan_purchase(order, prices, receivers)
+    sales = list_sales(order, prices, receivers)
+    if at_once := _write_at_once(order, prices, sales, sender, using):
+        return at_once
+    written = plan_purchase(order, prices, sales)
     purchase, rows, transactions, transfers, entry = written
     if entry is None:
         insert_in_order([purchase, *rows], using)
-    elif not _write_at_once(written, sender, using):
+    else:
         post_records(
             entry,
             transactions,
@@ -430,43 +425,37 @@ def _write(
     return purchase
 
 
-def _write_at_once(written: Written, sender: type, using: str) -> bool:
-    """Write a purchase in one statement; False, with nothing written, if it takes more."""
-    purchase, rows, transactions, transfers, entry = written
-    if entry is None:
-        return False
-    is_one_sale = (
-        len(rows) == 1
-        and not rows[0].fee
-        and len(transactions) == 1 + len(transfers)
-        and purchase.idempotency_key is None
-    )
-    if not is_one_sale:
-        return pay_cart_at_once(
-            entry, purchase, rows, transactions, transfers, sender=sender, using=using
-        )
-    return pay_at_once(
-        purchase,
-        rows[0],
-        transactions[0],
-        transactions[1] if transfers else None,
-        transfers[0] if transfers else None,
-        receiver_code=SALES,
-        sender=sender,
-        using=using,
-    )
-
-
-def plan_purchase(order: Order, prices: Quote, receivers: Sequence[Wallet | None]) -> Written:
-    """Return what to write for an order at these prices. Only a transfer service of the user's writes already."""
+def _write_at_once(
+    order: Order, prices: Quote, sales: Sequence[Sale], sender: type, using: str
+) -> Purchase | None:
+    """Write a purchase in one statement; None, with nothing written, if it takes more."""
     purchase = _build_purchase(order, prices)
-    # Once for all of a cart: one by one they took a tenth of its time.
-    uuids, wallet_type = iter(make_uuids(4 * len(receivers))), find_type_of(order.wallet)
-    find_known_type = cache(find_type)
-    bought = [
-        _build_bought(order, item, line, receiver, uuids, wallet_type)
+    entry = _build_entry(order, purchase, sales)
+    if not entry.movements:
+        return None
+    is_one_sale = len(sales) == 1 and not sales[0].line.fee and order.idempotency_key is None
+    is_written = (
+        pay_at_once(
+            purchase, order.wallet, sales[0], receiver_code=SALES, sender=sender, using=using
+        )
+        if is_one_sale
+        else pay_cart_at_once(entry, purchase, order.wallet, sales, sender=sender, using=using)
+    )
+    return purchase if is_written else None
+
+
+def list_sales(order: Order, prices: Quote, receivers: Sequence[Wallet | None]) -> list[Sale]:
+    """Return what is to be sold, and to whose good."""
+    return [
+        Sale(item, line, receiver, _get_meta(order, item))
         for item, line, receiver in zip(order.cart.items, prices.lines, receivers, strict=True)
     ]
+
+
+def plan_purchase(order: Order, prices: Quote, sales: Sequence[Sale]) -> Written:
+    """Return the records to write for an order at these prices. Only a transfer service of the user's writes already."""
+    purchase = _build_purchase(order, prices)
+    bought = _build_records(order, purchase, sales)
     if is_customised(get_transfer_service(), "transfer"):
         bought = [_transfer_by_service(order, one) for one in bought]
     transactions = [
@@ -478,29 +467,30 @@ def plan_purchase(order: Order, prices: Quote, receivers: Sequence[Wallet | None
     transfers = [one.transfer for one in bought if one.transfer and one.transfer._state.adding]
     if not transactions:
         purchase.entry_id = next((one.payment.entry_id for one in bought if one.payment), None)
+    moved = {at for at, one in enumerate(bought) if one.payment and not one.payment._state.adding}
     return Written(
         purchase,
-        [_build_line(purchase, one, find_known_type) for one in bought],
+        [_build_line(purchase, one) for one in bought],
         transactions,
         transfers,
-        _build_entry(order, purchase, bought) if transactions else None,
+        _build_entry(order, purchase, sales, moved) if transactions else None,
     )
 
 
 def _transfer_by_service(order: Order, bought: Bought) -> Bought:
     """Let a transfer service of the user's make the transfer, if it is one between default wallets."""
-    transfer = bought.transfer
+    transfer, line = bought.transfer, bought.sale.line
     if transfer is None or {order.wallet.slug, transfer.deposit.wallet.slug} != {DEFAULT_SLUG}:
         return bought
     with part_of(order.wallet, Entry(Kind.PURCHASE, ())):
         made = get_transfer_service().transfer(
             order.customer,
             transfer.deposit.wallet.holder,
-            bought.line.net,
-            meta=_get_meta(order, bought.item),
+            line.net,
+            meta=bought.sale.meta,
             status=transfer.status,
         )
-    made.fee, made.discount = bought.line.fee, bought.line.discount
+    made.fee, made.discount = line.fee, line.discount
     made.save(update_fields=["fee", "discount"])
     return bought._replace(transfer=made, payment=made.withdraw, deposit=made.deposit)
 
@@ -539,58 +529,47 @@ def find_type_of(thing: models.Model | None) -> int | None:
     return None if thing is None else find_type(thing.__class__, thing._state.db)
 
 
-def _build_bought(
-    order: Order,
-    item: Item,
-    line: Line,
-    receiver: Wallet | None,
-    uuids: Iterator[UUID],
-    wallet_type: int | None,
-) -> Bought:
-    meta = _get_meta(order, item)
-    payment = deposit = fee_payment = transfer = None
-    wallet = order.wallet
-
-    def build(owner: AbstractWallet, type_: str, amount: Decimal, **action: str) -> Transaction:
-        return build_transaction(
-            owner,
-            type_,
-            amount,
-            meta={**meta, **action},
+def _build_records(order: Order, purchase: Purchase, sales: Sequence[Sale]) -> list[Bought]:
+    numbers, wallet_type = make_numbers(sales), find_type_of(order.wallet)
+    transactions = [
+        build_transaction(
+            side.wallet,
+            side.type,
+            side.amount,
+            meta=side.meta,
             # Wallets of a project's own model are of one type, too: that of the setting.
             wallet_type=wallet_type,
-            uuid=next(uuids),
+            uuid=UUID(int=number),
         )
-
-    if line.net and receiver is not None:
-        payment = build(wallet, "withdraw", line.net, action="transfer_send")
-        deposit = build(receiver, "deposit", line.net, action="transfer_receive")
-        transfer = build_transfer(
-            *(payment, deposit),
-            status=_get_status(order),
-            fee=line.fee,
-            discount=line.discount,
-            uuid=next(uuids),
+        for side, number in zip(list_sides(order.wallet, sales), numbers.transactions, strict=True)
+    ]
+    bought = []
+    for sale, places in zip(sales, list_places(sales), strict=True):
+        payment, deposit, fee_payment = (
+            None if at is None else transactions[at - 1] for at in places[:3]
         )
-    elif line.net:
-        payment = build(wallet, "withdraw", line.net)
-    if line.fee:
-        fee_payment = build(wallet, "withdraw", line.fee, action="fee")
-    return Bought(item, line, payment, deposit, fee_payment, transfer)
+        transfer = None
+        if payment and deposit and places.transfer:
+            transfer = build_transfer(
+                *(payment, deposit),
+                status=get_status(purchase),
+                fee=sale.line.fee,
+                discount=sale.line.discount,
+                uuid=UUID(int=numbers.transfers[places.transfer - 1]),
+            )
+        bought.append(Bought(sale, payment, deposit, fee_payment, transfer))
+    return bought
 
 
-def _get_status(order: Order) -> str:
-    return AbstractTransfer.STATUS_PAID if order.recipient is None else AbstractTransfer.STATUS_GIFT
-
-
-def _build_line(
-    purchase: Purchase, bought: Bought, find_known_type: Callable[[type[models.Model], Any], int]
-) -> PurchaseLine:
-    product = bought.item.product
+def _build_line(purchase: Purchase, bought: Bought) -> PurchaseLine:
+    sale = bought.sale
     payment = bought.payment or bought.fee_payment
+    product_type, product_key = sale.product_key
     values: dict[str, Any] = {
-        **bought.line._asdict(),
+        **sale.line._asdict(),
         "purchase_id": None,
+        "product_type_id": product_type,
+        "product_id": product_key,
         "payment_id": _get_key(payment),
         "fee_payment_id": _get_key(bought.fee_payment),
         "transfer_id": _get_key(bought.transfer),
@@ -601,10 +580,8 @@ def _build_line(
         "fee_payment": bought.fee_payment,
         "transfer": bought.transfer,
     }
-    if isinstance(product, models.Model) and product.pk is not None:
-        product_type = find_known_type(product.__class__, product._state.db)
-        values |= {"product_type_id": product_type, "product_id": product.pk}
-        related["product"] = product
+    if product_type is not None:
+        related["product"] = sale.item.product
     return build_record(PurchaseLine, values, related)
 
 
@@ -613,15 +590,21 @@ def _get_key(record: Transaction | Transfer | None) -> int | None:
     return None if record is None or record._state.adding else record.pk
 
 
-def _build_entry(order: Order, purchase: Purchase, bought: Sequence[Bought]) -> Entry:
+def _build_entry(
+    order: Order, purchase: Purchase, sales: Sequence[Sale], moved: Container[int] = ()
+) -> Entry:
+    """Return what moves, which is nothing if all is free.
+
+    :param moved: the positions of sales whose net amount has been moved already
+    """
     payer, asset = order.wallet.pk, order.wallet.asset_id
     movements = []
-    for one in bought:
-        if one.payment is not None and one.payment._state.adding:
-            receiver = SALES if one.deposit is None else one.deposit.wallet_id
-            movements.append(Movement(payer, receiver, one.line.net, asset))
-        if one.fee_payment is not None:
-            movements.append(Movement(payer, FEES, one.line.fee, asset))
+    for at, (_, line, receiver, _) in enumerate(sales):
+        if line.net and at not in moved:
+            destination = SALES if receiver is None else receiver.pk
+            movements.append(Movement(payer, destination, line.net, asset))
+        if line.fee:
+            movements.append(Movement(payer, FEES, line.fee, asset))
     return Entry(
         Kind.PURCHASE,
         tuple(movements),
