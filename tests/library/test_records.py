@@ -207,3 +207,30 @@ def test_a_transfer_can_be_pickled_before_anybody_looked_at_its_sides(alice, bob
     again = pickle.loads(pickle.dumps(transfer))
     assert again.withdraw == transfer.withdraw
     assert again.deposit.amount == 2
+
+
+def test_a_purchase_can_be_pickled_before_anybody_looked_at_its_lines(alice, bob):
+    alice.deposit(100)
+    shop = Shop.objects.create(price=3)
+    purchase = alice.pay_cart(Cart().with_item(shop, 2, receiver=bob), recipient=bob)
+    again = pickle.loads(pickle.dumps(purchase))
+    assert again == purchase
+    (line,) = again.bought
+    assert_stored([again, line, line.transfer, line.payment, line.transfer.deposit])
+
+
+@pytest.mark.postgres
+def test_looking_at_the_lines_of_a_purchase_asks_the_database_nothing(
+    alice, bob, django_assert_num_queries
+):
+    alice.deposit(100)
+    shop = Shop.objects.create(price=3)
+    purchase = alice.pay_cart(Cart().with_item(shop, 2).with_item(shop, receiver=bob))
+    with django_assert_num_queries(0):
+        seen = [
+            (line.purchase, line.product, line.payment, line.transfer.deposit.wallet, line.record)
+            for line in purchase.bought
+        ]
+    assert [one[:2] for one in seen] == [(purchase, shop)] * 2
+    assert [one[2] for one in seen] == [one[4].withdraw for one in seen]
+    assert [one[3] for one in seen] == [shop.wallet, bob.wallet]
