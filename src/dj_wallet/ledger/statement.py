@@ -20,6 +20,16 @@ def execute(statement: str, parameters: Sequence[Any], using: str) -> CursorWrap
     return cursor
 
 
+def execute_function(statement: str, parameters: Sequence[Any], using: str) -> list[str] | None:
+    """Run the SELECT of a function that returns a row of numbers, as text; return them, "" for NULL.
+
+    None if the first is NULL: the function did nothing. One column costs PostgreSQL and psycopg a twentieth less than
+    the six or eight of the row.
+    """
+    row: str = execute(statement, parameters, using).fetchone()[0]
+    return None if row.startswith("(,") else row[1:-1].split(",")
+
+
 def _get_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
     # SQLite's would keep its lock until it is read to the end; one that logs, or that threads share, is made each time.
     if (

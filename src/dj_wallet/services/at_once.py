@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -21,10 +22,10 @@ from dj_wallet import signals
 from dj_wallet.conf import wallet_settings
 from dj_wallet.holders import find_type
 from dj_wallet.ledger.engine import Kind
-from dj_wallet.ledger.ids import uuid7
+from dj_wallet.ledger.ids import make_uuid_numbers, uuid7
 from dj_wallet.ledger.money import trim
 from dj_wallet.ledger.records import list_fixed_defaults
-from dj_wallet.ledger.statement import execute
+from dj_wallet.ledger.statement import execute_function
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Transaction, Transfer, Wallet
 
@@ -37,27 +38,33 @@ TOLD_LATER: Final = (
 _HEARD: Final = (*TOLD, *TOLD_LATER, signals.pre_withdraw, signals.pre_deposit)
 _SAVED: Final = (pre_init, post_init, pre_save, post_save)
 _NOTICED: Final = (*_HEARD, *_SAVED)
+_LIST_RECEIVERS: Final = attrgetter("receivers")
 _DEFAULT_MODELS: Final = ("dj_wallet.Wallet", "dj_wallet.Transaction", "dj_wallet.Transfer")
 _COMPLETED: Final = ("completed", True)
+
+# What the two records of a transfer say of themselves.
+SENT: Final[Mapping[str, str]] = {"action": "transfer_send"}
+RECEIVED: Final[Mapping[str, str]] = {"action": "transfer_receive"}
+_COMMON: Final = tuple((meta, json.dumps(meta)) for meta in ({}, SENT, RECEIVED))
 
 # The 32 hex digits of a UUID's number.
 WRITE_UUID: Final = "{:032x}".format
 
 M = TypeVar("M", bound=models.Model)
 
-_HEAD: Final = "SELECT * FROM dj_wallet_move(%s, %s, %s::numeric, "
+_HEAD: Final = "SELECT dj_wallet_move(%s, %s, %s::numeric, "
 _OPTIONS: Final = "%s::boolean, '', '', %s::timestamptz, %s::integer, "
 DEPOSIT: Final = (
     f"{_HEAD}NULL, %s, %s::bigint, NULL, {_OPTIONS}"
-    "NULL, NULL, %s::uuid, %s::jsonb, NULL, NULL, NULL, NULL)"
+    "NULL, NULL, %s::uuid, %s::jsonb, NULL, NULL, NULL, NULL)::text"
 )
 WITHDRAW: Final = (
     f"{_HEAD}%s::bigint, NULL, NULL, %s, {_OPTIONS}"
-    "%s::uuid, %s::jsonb, NULL, NULL, NULL, NULL, NULL, NULL)"
+    "%s::uuid, %s::jsonb, NULL, NULL, NULL, NULL, NULL, NULL)::text"
 )
 TRANSFER: Final = (
     f"{_HEAD}%s::bigint, NULL, %s::bigint, NULL, {_OPTIONS}"
-    "%s::uuid, %s::jsonb, %s::uuid, %s::jsonb, %s::uuid, %s, 0, NULL)"
+    "%s::uuid, %s::jsonb, %s::uuid, %s::jsonb, %s::uuid, %s, 0, NULL)::text"
 )
 
 
@@ -77,7 +84,7 @@ def is_plain(sender: type, using: str) -> bool:
 
 def _is_heard(sender: type) -> bool:
     # Mostly nobody listens to anything, which one look tells.
-    if not any(signal.receivers for signal in _NOTICED):
+    if not any(map(_LIST_RECEIVERS, _NOTICED)):
         return False
     return any(has_receivers(signal, sender) for signal in _HEARD) or any(
         has_receivers(signal, model) for signal in _SAVED for model in (Transaction, Transfer)
@@ -131,9 +138,9 @@ def move_at_once(
     if found is None:
         return None
     entry_id, source_after, destination_after, withdraw_id, deposit_id, _ = found
-    show_balance(wallet, source_after if withdraw_id else destination_after)
-    return Written(entry_id, now, using, wallet_type).show_transaction(
-        withdraw_id or deposit_id, uuid, type_, pk, amount, meta, wallet
+    show_balance(wallet, source_after or destination_after)
+    return Written(int(entry_id), now, using, wallet_type).show_transaction(
+        int(withdraw_id or deposit_id), uuid, type_, pk, amount, meta, wallet
     )
 
 
@@ -148,13 +155,15 @@ def _transfer(
     using: str,
 ) -> Transfer | None:
     wallets = source.pk, destination.pk
-    now, uuids, wallet_type = timezone.now(), (uuid7(), uuid7(), uuid7()), get_wallet_type(using)
+    now, uuids, wallet_type = timezone.now(), make_uuid_numbers(3), get_wallet_type(using)
+    texts = map(WRITE_UUID, uuids)
     found = _execute(
         TRANSFER,
         (
             *(kind.value, source.asset_id, amount, *wallets, allow_overdraft),
             *(now, wallet_type),
-            *(uuids[0], write_meta(metas[0]), uuids[1], write_meta(metas[1]), uuids[2], status),
+            *(next(texts), write_meta(metas[0]), next(texts), write_meta(metas[1])),
+            *(next(texts), status),
         ),
         wallets,
         using,
@@ -164,22 +173,21 @@ def _transfer(
     entry_id, source_after, destination_after, *keys = found
     show_balance(source, source_after)
     show_balance(destination, destination_after)
-    return Written(entry_id, now, using, wallet_type).show_transfer(
-        keys, uuids, wallets, amount, metas, status, (source, destination)
+    return Written(int(entry_id), now, using, wallet_type).show_transfer(
+        [int(key) for key in keys], uuids, wallets, amount, metas, status, (source, destination)
     )
 
 
 def _execute(
     statement: str, parameters: Sequence[Any], changed: Sequence[int], using: str
-) -> Sequence[Any] | None:
+) -> list[str] | None:
     with moving(changed, using):
-        row: Sequence[Any] = execute(statement, parameters, using).fetchone()
-    return None if row[0] is None else row
+        return execute_function(statement, parameters, using)
 
 
-def show_balance(wallet: Wallet, balance: Decimal) -> None:
+def show_balance(wallet: Wallet, balance: str) -> None:
     """Show the new balance on the wallet object that the caller holds."""
-    wallet.balance = trim(balance)
+    wallet.balance = trim(Decimal(balance))
     wallet.version += 1
 
 
@@ -189,8 +197,11 @@ def get_wallet_type(using: str) -> int:
 
 
 def write_meta(meta: Any) -> str:
-    """Return the JSON of what a record says, which is mostly nothing."""
-    return "{}" if meta == {} else json.dumps(meta)
+    """Return the JSON of what a record says, which is mostly nothing or what each transfer says."""
+    for common, text in _COMMON:
+        if meta == common:
+            return text
+    return json.dumps(meta)
 
 
 class Written(NamedTuple):
@@ -229,7 +240,7 @@ class Written(NamedTuple):
     def show_transfer(
         self,
         keys: Sequence[int],
-        uuids: Sequence[UUID],
+        uuids: Sequence[int],
         wallet_ids: tuple[int, int],
         amount: Decimal,
         metas: Sequence[dict[str, Any]],
@@ -239,13 +250,19 @@ class Written(NamedTuple):
     ) -> Transfer:
         """Return a transfer whose withdrawal and deposit are made when somebody looks at them.
 
-        :param keys: those of the withdrawal, the deposit and the transfer, as are `uuids`
+        :param keys: those of the withdrawal, the deposit and the transfer, as are `uuids`, which are numbers
         """
 
         def show_sides() -> dict[str, Any]:
             return {
                 type_: self.show_transaction(
-                    keys[at], uuids[at], type_, wallet_ids[at], amount, metas[at], wallets[at]
+                    keys[at],
+                    UUID(int=uuids[at]),
+                    type_,
+                    wallet_ids[at],
+                    amount,
+                    metas[at],
+                    wallets[at],
                 )
                 for at, type_ in enumerate(("withdraw", "deposit"))
             }
@@ -255,7 +272,7 @@ class Written(NamedTuple):
             "from_id": wallet_ids[0],
             "to_type_id": self.wallet_type,
             "to_id": wallet_ids[1],
-            "uuid": uuids[2],
+            "uuid": UUID(int=uuids[2]),
             "status": status,
             "withdraw_id": keys[0],
             "deposit_id": keys[1],

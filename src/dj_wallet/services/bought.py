@@ -18,9 +18,8 @@ from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wall
 from dj_wallet.pricing import Line
 from dj_wallet.utils import get_transfer_service, get_wallet_service
 
-from .at_once import Written, is_plain, show_record
+from .at_once import RECEIVED, SENT, Written, is_plain, show_record
 from .movements import is_customised
-from .transfer import RECEIVED, SENT
 
 
 class Sale(NamedTuple):
@@ -168,7 +167,7 @@ class Lines(Sequence[PurchaseLine]):
         sides = payment, deposit
         transfer = self.shared.show_transfer(
             [*(one.pk for one in sides), self._keys.transfers[at]],
-            [*(one.uuid for one in sides), UUID(int=self._numbers.transfers[at])],
+            [*(one.uuid.int for one in sides), self._numbers.transfers[at]],
             (payment.__dict__["wallet_id"], deposit.__dict__["wallet_id"]),
             line.net,
             [],

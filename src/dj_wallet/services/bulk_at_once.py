@@ -28,10 +28,10 @@ from dj_wallet.ledger.store.postgres import (
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Transaction, Transfer, Wallet
 
-from .at_once import WRITE_UUID, Written, get_wallet_type
+from .at_once import RECEIVED, SENT, WRITE_UUID, Written, get_wallet_type
 from .movements import Request, is_part_named
 from .recorded import find_pending_keys
-from .transfer import RECEIVED, SENT, build_transfer_request
+from .transfer import build_transfer_request
 
 TYPES: Final = (
     *(f"{name}[]" for name in BATCH_TYPES),
@@ -155,7 +155,7 @@ class Records:
         own = slice(2 * at, 2 * at + 2)
         return shared.show_transfer(
             [*keys[own], transfers[at]],
-            [UUID(int=one) for one in (*self._uuids[own], self._transfer_uuids[at])],
+            [*self._uuids[own], self._transfer_uuids[at]],
             (source.pk, destination.pk),
             amount,
             [dict(meta) for meta in self._metas[own]],

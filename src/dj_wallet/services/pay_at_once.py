@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from django.utils import timezone
 
-from dj_wallet.ledger.statement import execute
+from dj_wallet.ledger.statement import execute_function
 from dj_wallet.ledger.watch import moving
 from dj_wallet.models import Purchase, Wallet
 from dj_wallet.pricing import Line
@@ -29,9 +29,9 @@ from .bought import (
 )
 
 PAY: Final = (
-    "SELECT * FROM dj_wallet_pay(%s, %s::numeric, %s::bigint, %s::bigint, %s, %s::timestamptz,"
+    "SELECT dj_wallet_pay(%s, %s::numeric, %s::bigint, %s::bigint, %s, %s::timestamptz,"
     " %s::integer, %s::uuid, %s::jsonb, %s::uuid, %s::jsonb, %s::uuid, %s, %s::uuid, %s::integer, %s,"
-    " %s::integer, %s, %s::numeric, %s, %s::jsonb, %s::integer, %s, %s, %s::integer, %s::numeric, %s, %s::boolean)"
+    " %s::integer, %s, %s::numeric, %s, %s::jsonb, %s::integer, %s, %s, %s::integer, %s::numeric, %s, %s::boolean)::text"
 )
 
 
@@ -68,17 +68,17 @@ def pay_at_once(
         *(line.unit_price, line.fee_payer, line.is_fee_refundable),
     )
     with moving([payer.pk] if receiver is None else [payer.pk, receiver.pk], using):
-        row = execute(PAY, parameters, using).fetchone()
-    entry_id, payer_after, receiver_after, withdraw, deposit, transfer, purchase_id, line_id = row
-    if entry_id is None:
+        row = execute_function(PAY, parameters, using)
+    if row is None:
         return False
+    entry_id, payer_after, receiver_after, withdraw, deposit, transfer, purchase_id, line_id = row
     keys = (
-        Keys([withdraw], [], [line_id])
+        Keys([int(withdraw)], [], [int(line_id)])
         if receiver is None
-        else Keys([withdraw, deposit], [transfer], [line_id])
+        else Keys([int(withdraw), int(deposit)], [int(transfer)], [int(line_id)])
     )
-    shared = Written(entry_id, now, using, wallet_type)
-    mark_bought(purchase, purchase_id, Lines(purchase, payer, [sale], keys, numbers, shared))
+    shared = Written(int(entry_id), now, using, wallet_type)
+    mark_bought(purchase, int(purchase_id), Lines(purchase, payer, [sale], keys, numbers, shared))
     show_balance(payer, payer_after)
     if receiver is not None:
         show_balance(receiver, receiver_after)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from dj_wallet.abstract_models import AbstractTransfer, AbstractWallet
 from dj_wallet.holders import with_wallets
@@ -12,6 +12,7 @@ from dj_wallet.ledger.money import parse_amount
 from dj_wallet.models import Transfer
 from dj_wallet.utils import get_transfer_model, get_wallet_service
 
+from .at_once import RECEIVED, SENT
 from .movements import (
     Request,
     build_transaction,
@@ -29,11 +30,6 @@ from .refunds import refund_transfer
 
 if TYPE_CHECKING:
     from dj_wallet.mixins import WalletMixin
-
-
-# What the two records of a transfer say of themselves.
-SENT: Final[Mapping[str, str]] = {"action": "transfer_send"}
-RECEIVED: Final[Mapping[str, str]] = {"action": "transfer_receive"}
 
 
 class TransferService:

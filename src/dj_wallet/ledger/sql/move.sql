@@ -13,12 +13,14 @@ create or replace function dj_wallet_move(
     p_transfer_uuid uuid, p_transfer_status text, p_discount numeric, p_refund_of bigint,
     out o_entry_id bigint, out o_source_after numeric, out o_destination_after numeric,
     out o_withdraw_id bigint, out o_deposit_id bigint, out o_transfer_id bigint)
-language plpgsql as $$
+language plpgsql
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
 declare
     v_scale integer := scale(trim_scale(p_amount));
     v_source_version bigint;
     v_destination_version bigint;
-    v_source_first boolean;
 begin
     if p_source_code is not null then
         select id into p_source from dj_wallet_account
@@ -31,25 +33,40 @@ begin
         if not found then return; end if;
     end if;
 
-    -- Rows are updated in id order, so that opposing movements do not deadlock.
-    v_source_first := p_source <= p_destination;
-    for turn in 1..2 loop
-        if (turn = 1) = v_source_first then
-            continue when p_source_code is not null;
-            update dj_wallet_account a set balance = a.balance - p_amount, version = a.version + 1
-            where a.id = p_source and a.kind = 'wallet' and a.asset_id = p_asset and a.decimal_places >= v_scale
-              and not a.is_frozen and not a.has_rules
-              and case when p_allow_overdraft or a.overdraft_limit is null then a.balance - p_amount > -1e62
+    if p_source_code is not null then
+        update dj_wallet_account a set balance = a.balance + p_amount, version = a.version + 1
+        where a.id = p_destination and a.kind = 'wallet' and a.asset_id = p_asset and a.decimal_places >= v_scale
+          and not a.is_frozen and a.balance + p_amount < 1e62
+        returning a.balance, a.version into o_destination_after, v_destination_version;
+        if not found then return; end if;
+    elsif p_destination_code is not null then
+        update dj_wallet_account a set balance = a.balance - p_amount, version = a.version + 1
+        where a.id = p_source and a.kind = 'wallet' and a.asset_id = p_asset and a.decimal_places >= v_scale
+          and not a.is_frozen and not a.has_rules
+          and case when p_allow_overdraft or a.overdraft_limit is null then a.balance - p_amount > -1e62
+              else a.balance - p_amount >= -a.overdraft_limit end
+        returning a.balance, a.version into o_source_after, v_source_version;
+        if not found then return; end if;
+    else
+        -- Both rows in one statement, in the order of their ids, so that opposing movements do not deadlock: a scan of
+        -- the index takes several keys in order, and the settings above leave no other way to find them.
+        with moved as (
+            update dj_wallet_account a set
+                balance = a.balance + case when a.id = p_source then -p_amount else p_amount end,
+                version = a.version + 1
+            where a.id = any(array[p_source, p_destination]) and p_source <> p_destination
+              and a.kind = 'wallet' and a.asset_id = p_asset and a.decimal_places >= v_scale and not a.is_frozen
+              and case when a.id = p_destination then a.balance + p_amount < 1e62
+                  when a.has_rules then false
+                  when p_allow_overdraft or a.overdraft_limit is null then a.balance - p_amount > -1e62
                   else a.balance - p_amount >= -a.overdraft_limit end
-            returning a.balance, a.version into o_source_after, v_source_version;
-        else
-            continue when p_destination_code is not null;
-            update dj_wallet_account a set balance = a.balance + p_amount, version = a.version + 1
-            where a.id = p_destination and a.kind = 'wallet' and a.asset_id = p_asset and a.decimal_places >= v_scale
-              and not a.is_frozen and a.balance + p_amount < 1e62
-            returning a.balance, a.version into o_destination_after, v_destination_version;
-        end if;
-        if not found then
+            returning a.id, a.balance, a.version
+        )
+        select max(m.balance) filter (where m.id = p_source), max(m.version) filter (where m.id = p_source),
+               max(m.balance) filter (where m.id = p_destination), max(m.version) filter (where m.id = p_destination)
+        into o_source_after, v_source_version, o_destination_after, v_destination_version
+        from moved m;
+        if v_source_version is null or v_destination_version is null then
             if v_source_version is not null then
                 perform dj_wallet_take_back(p_source, 0, p_amount);
             elsif v_destination_version is not null then
@@ -57,7 +74,7 @@ begin
             end if;
             return;
         end if;
-    end loop;
+    end if;
 
     o_entry_id := nextval('dj_wallet_posting_id_seq');
     insert into dj_wallet_posting (
