@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from decimal import Decimal
 
 import psycopg
@@ -76,7 +77,9 @@ def test_opposing_transfers_disturb_nobody(door):
     assert_clean()
 
 
-def test_opposing_transfers_of_holders_disturb_nobody(alice, bob):
+@pytest.mark.parametrize("context", [nullcontext, transaction.atomic], ids=["alone", "in_atomic"])
+def test_opposing_transfers_of_holders_disturb_nobody(alice, bob, context):
+    """In a transaction of the caller's nothing is tried again: it must not come to a deadlock."""
     alice.deposit(1000)
     bob.deposit(1000)
 
@@ -86,7 +89,8 @@ def test_opposing_transfers_of_holders_disturb_nobody(alice, bob):
             for pk in ((alice.pk, bob.pk) if position % 2 else (bob.pk, alice.pk))
         )
         for _ in range(10):
-            sender.transfer(receiver, 1)
+            with context():
+                sender.transfer(receiver, 1)
 
     raise_errors(run_together(*[lambda p=position: run(p) for position in range(8)]))
     assert (alice.balance, bob.balance) == (1000, 1000)

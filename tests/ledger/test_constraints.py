@@ -213,6 +213,15 @@ def test_a_system_account_has_a_code_and_a_wallet_none(wallet):
         Account.objects.create(kind=Account.Kind.WALLET, code="x", asset_id="USD")
 
 
+def test_an_account_never_has_less_than_no_decimal_places(wallet):
+    with pytest.raises(Error):
+        execute(f"UPDATE dj_wallet_account SET decimal_places = -1 WHERE id = {wallet.pk}")
+    with pytest.raises(Error), transaction.atomic():
+        Account.objects.create(kind="system", code="x", asset_id="USD", decimal_places=-1)
+    wallet.refresh_from_db()
+    assert wallet.decimal_places == 2
+
+
 @pytest.mark.parametrize("places", [19, 30000])
 def test_an_asset_has_at_most_18_decimal_places(db, places):
     with pytest.raises(IntegrityError):

@@ -106,9 +106,10 @@ def run_statement(work: Callable[[], R], *, using: str) -> R:
 
     :raises OutcomeUnknown: the database did not confirm the commit
     """
-    if connections[using].in_atomic_block:
+    connection = connections[using]
+    if connection.in_atomic_block:
         return work()
-    return _retry(lambda: _autocommit(using, work))
+    return _retry(lambda: _autocommit(connection, work))
 
 
 def start_writing(using: str) -> None:
@@ -147,9 +148,8 @@ def _commit(alias: str, work: Callable[[], R]) -> R:
     return result
 
 
-def _autocommit(alias: str, work: Callable[[], R]) -> R:
+def _autocommit(connection: BaseDatabaseWrapper, work: Callable[[], R]) -> R:
     """Run one statement that commits by itself."""
-    connection = connections[alias]
     connection.ensure_connection()
     _forget_doubt(connection)
     try:

@@ -17,5 +17,5 @@ class Migration(migrations.Migration):
     operations = [
         # Its statements are what they were: the function of before is not brought back.
         InstallSQL(["postgresql"], ["move"], ""),
-        InstallSQL(["postgresql"], ["account_check"], CHECK_COMES_BACK),
+        InstallSQL(["postgresql"], ["cheaper_guards"], CHECK_COMES_BACK),
     ]

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
@@ -71,7 +72,7 @@ TRANSFER: Final = (
 def is_plain(sender: type, using: str) -> bool:
     """Tell whether the models are ours and nobody wants to see, or to decide on, what is written."""
     return (
-        connections[using].vendor == "postgresql"
+        _is_postgres(using)
         and (
             wallet_settings.WALLET_MODEL,
             wallet_settings.TRANSACTION_MODEL,
@@ -80,6 +81,11 @@ def is_plain(sender: type, using: str) -> bool:
         == _DEFAULT_MODELS
         and not _is_heard(sender)
     )
+
+
+@cache
+def _is_postgres(using: str) -> bool:
+    return connections[using].vendor == "postgresql"
 
 
 def _is_heard(sender: type) -> bool:

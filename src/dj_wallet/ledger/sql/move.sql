@@ -49,14 +49,15 @@ begin
         if not found then return; end if;
     else
         -- Both rows in one statement, in the order of their ids, so that opposing movements do not deadlock: a scan of
-        -- the index takes several keys in order, and the settings above leave no other way to find them.
+        -- the index takes several keys in order. The settings above and the CASE leave no other way to find them; the
+        -- asset outside of it would be one, by its own index.
         with moved as (
             update dj_wallet_account a set
                 balance = a.balance + case when a.id = p_source then -p_amount else p_amount end,
                 version = a.version + 1
-            where a.id = any(array[p_source, p_destination]) and p_source <> p_destination
-              and a.kind = 'wallet' and a.asset_id = p_asset and a.decimal_places >= v_scale and not a.is_frozen
-              and case when a.id = p_destination then a.balance + p_amount < 1e62
+            where a.id = any(array[p_source, p_destination])
+              and case when a.kind <> 'wallet' or a.asset_id <> p_asset or a.decimal_places < v_scale or a.is_frozen then false
+                  when a.id = p_destination then a.balance + p_amount < 1e62
                   when a.has_rules then false
                   when p_allow_overdraft or a.overdraft_limit is null then a.balance - p_amount > -1e62
                   else a.balance - p_amount >= -a.overdraft_limit end

@@ -1,4 +1,6 @@
--- The last CHECK of the table of accounts, in the form of `guards`: the trigger says it, of new and changed digits.
+-- What `guards` says, cheaper once more.
+
+-- The last CHECK of the table of accounts: the trigger says it, of new and changed digits.
 alter table dj_wallet_account drop constraint if exists dj_wallet_account_decimal_places_check;
 
 create or replace function dj_wallet_check_account() returns trigger language plpgsql as $$
@@ -18,3 +20,9 @@ drop trigger dj_wallet_account_has_code on dj_wallet_account;
 
 create trigger dj_wallet_account_is_sound before insert or update of kind, code, decimal_places on dj_wallet_account
     for each row execute function dj_wallet_check_account();
+
+-- Its zeros are numerics: PostgreSQL made numerics of whole ones in each statement.
+create or replace trigger dj_wallet_transaction_is_sound before insert on dj_wallet_transaction
+    for each row
+    when (not (new.entry_id is not null and new.amount > numeric '0' and new.refunded_amount = numeric '0'))
+    execute function dj_wallet_check_transaction();
