@@ -74,7 +74,7 @@ class HolderKeyField(TextField):
 
 def find_type(model: type[models.Model], using: str | None) -> int:
     """Return the key of the content type of a model."""
-    return _manage_types(using).get_for_model(model).pk
+    return _manage_types(using).get_for_model(model).id
 
 
 @cache

@@ -27,6 +27,6 @@ def make_uuid_numbers(count: int) -> list[int]:
     noise = os.urandom(10 * count)
     # 74 random bits each: 12 before the variant and 62 behind it.
     bits = sorted(
-        int.from_bytes(noise[at : at + 10], "big") >> 6 for at in range(0, 10 * count, 10)
+        [int.from_bytes(noise[at : at + 10], "big") >> 6 for at in range(0, 10 * count, 10)]
     )
     return [stamp | (one >> 62) << 64 | (one & (1 << 62) - 1) for one in bits]

@@ -121,11 +121,11 @@ def move_at_once(
     """
     if isinstance(source, str):
         statement, type_, wallet, meta = DEPOSIT, "deposit", destination, metas[1]
-        pk = wallet.pk
+        pk = wallet.account_ptr_id
         places = source, pk
     elif isinstance(destination, str):
         statement, type_, wallet, meta = WITHDRAW, "withdraw", source, metas[0]
-        pk = wallet.pk
+        pk = wallet.account_ptr_id
         places = pk, destination
     else:
         return _transfer(
@@ -160,7 +160,7 @@ def _transfer(
     allow_overdraft: bool,
     using: str,
 ) -> Transfer | None:
-    wallets = source.pk, destination.pk
+    wallets = source.account_ptr_id, destination.account_ptr_id
     now, uuids, wallet_type = timezone.now(), make_uuid_numbers(3), get_wallet_type(using)
     texts = map(WRITE_UUID, uuids)
     found = _execute(

@@ -228,7 +228,7 @@ def _ask(requests: Sequence[Request], sender: type, is_atomic: bool) -> dict[int
         return vetoes
     for at, request in enumerate(requests):
         try:
-            amount = parse_amount(request.amount, request.wallets[0].decimal_places)
+            amount = parse_amount(request.amount, request.wallet.decimal_places)
         except WalletException:
             continue  # refused later, for this
         try:

@@ -72,6 +72,11 @@ class Request(NamedTuple):
     destination_meta: Mapping[str, Any] = {}
 
     @property
+    def wallet(self) -> Any:
+        """The wallet whose asset it is in: that of the source, if that is one."""
+        return self.destination if isinstance(self.source, str) else self.source
+
+    @property
     def wallets(self) -> list[AbstractWallet]:
         return [
             side for side in (self.source, self.destination) if isinstance(side, AbstractWallet)
@@ -102,7 +107,7 @@ def move(request: Request, *, sender: type) -> Record:
 
     :raises WalletException: refused, nothing moved
     """
-    wallet = request.wallets[0]
+    wallet = request.wallet
     using = find_alias_of(wallet)
     is_short = _is_short(request, sender, using)
     if is_short:
@@ -348,7 +353,7 @@ def make_frozen_error(wallet: AbstractWallet) -> WalletFrozen:
 def _build_entry(request: Request) -> Entry | WalletException:
     if problem := find_key_malformation(request.idempotency_key):
         return problem
-    wallet = request.wallets[0]
+    wallet = request.wallet
     try:
         amount = parse_amount(request.amount, wallet.decimal_places)
     except WalletException as refusal:

@@ -18,7 +18,8 @@ end $$;
 
 drop trigger dj_wallet_account_has_code on dj_wallet_account;
 
-create trigger dj_wallet_account_is_sound before insert or update of kind, code, decimal_places on dj_wallet_account
+-- After, not before: to ask a trigger before an update, PostgreSQL locks the row and logs that, whatever columns change.
+create trigger dj_wallet_account_is_sound after insert or update of kind, code, decimal_places on dj_wallet_account
     for each row execute function dj_wallet_check_account();
 
 -- Its zeros are numerics: PostgreSQL made numerics of whole ones in each statement.
