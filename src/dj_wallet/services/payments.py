@@ -36,7 +36,7 @@ from .movements import (
 from .purchase import (
     RULES,
     Order,
-    Written,
+    Draft,
     find_receiver,
     fingerprint,
     list_sales,
@@ -138,7 +138,7 @@ def _pay_together(
     wallets = [*payers, *(wallet for wallet in receivers.values() if wallet is not None)]
     lock_wallets(wallets, using)
     results |= _find_repeated(orders, using)
-    written: dict[int, Written] = {}
+    written: dict[int, Draft] = {}
     for at, order in orders.items():
         if at in results:
             continue
@@ -194,9 +194,7 @@ def _find_repeated(orders: Mapping[int, Order], using: str) -> dict[int, Result]
     return results
 
 
-def _post(
-    written: Mapping[int, Written], using: str
-) -> tuple[dict[int, Result], dict[int, Posted]]:
+def _post(written: Mapping[int, Draft], using: str) -> tuple[dict[int, Result], dict[int, Posted]]:
     """Move the money of all; return which were refused, and where the others stand."""
     entries = {at: one.entry for at, one in written.items() if one.entry is not None}
     taken = list_pending_keys(list(entries.values()), using)
@@ -218,7 +216,7 @@ def _post(
     return refused, places
 
 
-def _take_place(written: Written, posted: Posted) -> None:
+def _take_place(written: Draft, posted: Posted) -> None:
     """Let the records of a purchase say where its entry stands, and its wallets what they hold now."""
     records: list[Any] = [written.purchase, *written.transactions, *written.transfers]
     for record in records:
@@ -228,7 +226,7 @@ def _take_place(written: Written, posted: Posted) -> None:
             update_balances(wallet, written.entry, posted)
 
 
-def _insert(written: Sequence[Written], using: str) -> None:
+def _insert(written: Sequence[Draft], using: str) -> None:
     insert_in_order([one.purchase for one in written], using)
     insert_in_order([record for one in written for record in one.transactions], using)
     insert_in_order([record for one in written for record in one.transfers], using)

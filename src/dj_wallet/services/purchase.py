@@ -69,7 +69,7 @@ class Bought(NamedTuple):
     transfer: Transfer | None
 
 
-class Written(NamedTuple):
+class Draft(NamedTuple):
     """A purchase with everything that is to be written for it; without an entry if no money moves."""
 
     purchase: Purchase
@@ -452,7 +452,7 @@ def list_sales(order: Order, prices: Quote, receivers: Sequence[Wallet | None]) 
     ]
 
 
-def plan_purchase(order: Order, prices: Quote, sales: Sequence[Sale]) -> Written:
+def plan_purchase(order: Order, prices: Quote, sales: Sequence[Sale]) -> Draft:
     """Return the records to write for an order at these prices. Only a transfer service of the user's writes already."""
     purchase = _build_purchase(order, prices)
     bought = _build_records(order, purchase, sales)
@@ -468,7 +468,7 @@ def plan_purchase(order: Order, prices: Quote, sales: Sequence[Sale]) -> Written
     if not transactions:
         purchase.entry_id = next((one.payment.entry_id for one in bought if one.payment), None)
     moved = {at for at, one in enumerate(bought) if one.payment and not one.payment._state.adding}
-    return Written(
+    return Draft(
         purchase,
         [_build_line(purchase, one) for one in bought],
         transactions,
