@@ -139,27 +139,8 @@ class Lines(Sequence[PurchaseLine]):
         transfer = None
         if payment and deposit and places.transfer:
             transfer = self._show_transfer(sale.line, places.transfer - 1, payment, deposit)
-        payment = payment or fee_payment
-        type_, product_key = sale.product_key
-        values = {
-            **sale.line._asdict(),
-            "id": key,
-            "purchase_id": self._purchase.pk,
-            "product_type_id": type_,
-            "product_id": product_key,
-            "payment_id": payment and payment.pk,
-            "fee_payment_id": fee_payment and fee_payment.pk,
-            "transfer_id": transfer and transfer.pk,
-        }
-        related = {
-            "purchase": self._purchase,
-            "payment": payment,
-            "fee_payment": fee_payment,
-            "transfer": transfer,
-        }
-        if type_ is not None:
-            related["product"] = sale.item.product
-        return show_record(PurchaseLine, values, related, self.shared.using)
+        values, related = describe_line(sale, self._purchase, payment, fee_payment, transfer)
+        return show_record(PurchaseLine, {**values, "id": key}, related, self.shared.using)
 
     def _show_transfer(
         self, line: Line, at: int, payment: Transaction, deposit: Transaction
@@ -195,6 +176,36 @@ def mark_bought(purchase: Purchase, key: int, lines: Lines) -> None:
     shared = lines.shared
     purchase.__dict__.update(id=key, entry_id=shared.entry_id, created_at=shared.now, bought=lines)
     purchase._state.adding, purchase._state.db = False, shared.using
+
+
+def describe_line(
+    sale: Sale,
+    purchase: Purchase,
+    payment: Transaction | None,
+    fee_payment: Transaction | None,
+    transfer: Transfer | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the values of a line and what it is related to; the keys of what is not written yet are None."""
+    type_, key = sale.product_key
+    related: dict[str, Any] = {
+        "purchase": purchase,
+        "payment": payment or fee_payment,
+        "fee_payment": fee_payment,
+        "transfer": transfer,
+    }
+    values = {
+        **sale.line._asdict(),
+        "product_type_id": type_,
+        "product_id": key,
+        **{f"{name}_id": _get_key(one) for name, one in related.items()},
+    }
+    if type_ is not None:
+        related["product"] = sale.item.product
+    return values, related
+
+
+def _get_key(record: models.Model | None) -> Any:
+    return None if record is None or record._state.adding else record.pk
 
 
 def make_numbers(sales: Sequence[Sale]) -> Numbers:

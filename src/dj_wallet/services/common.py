@@ -284,7 +284,7 @@ class WalletService:
     def _move(cls, request: Request, type_: str, confirmed: bool) -> Transaction:
         if confirmed:
             return cast(Transaction, move(request, sender=cls))
-        wallet = request.wallets[0]
+        wallet = request.wallet
         send_pre_signals(request, parse_amount(request.amount, wallet.decimal_places), cls)
         return record_pending(request, type_, sender=cls)
 
@@ -297,7 +297,7 @@ def record_pending(request: Request, type_: str, *, sender: type) -> Transaction
     :raises WalletFrozen: the wallet is frozen
     :raises IdempotencyConflict: the key was used for something else
     """
-    wallet = request.wallets[0]
+    wallet = request.wallet
     using = wallet._state.db or router.db_for_write(type(wallet))
     key = request.idempotency_key
     if problem := find_key_malformation(key):

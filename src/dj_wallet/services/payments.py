@@ -35,8 +35,8 @@ from .movements import (
 )
 from .purchase import (
     RULES,
-    Order,
     Draft,
+    Order,
     find_receiver,
     fingerprint,
     list_sales,

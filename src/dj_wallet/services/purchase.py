@@ -22,7 +22,7 @@ from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wall
 from dj_wallet.pricing import Line, Quote, price_line
 from dj_wallet.utils import get_transfer_service
 
-from .bought import Sale, get_status, list_places, list_sides, make_numbers
+from .bought import Sale, describe_line, get_status, list_places, list_sides, make_numbers
 from .cart_at_once import pay_cart_at_once
 from .holding import find_default_wallets
 from .movements import (
@@ -562,32 +562,10 @@ def _build_records(order: Order, purchase: Purchase, sales: Sequence[Sale]) -> l
 
 
 def _build_line(purchase: Purchase, bought: Bought) -> PurchaseLine:
-    sale = bought.sale
-    payment = bought.payment or bought.fee_payment
-    product_type, product_key = sale.product_key
-    values: dict[str, Any] = {
-        **sale.line._asdict(),
-        "purchase_id": None,
-        "product_type_id": product_type,
-        "product_id": product_key,
-        "payment_id": _get_key(payment),
-        "fee_payment_id": _get_key(bought.fee_payment),
-        "transfer_id": _get_key(bought.transfer),
-    }
-    related: dict[str, Any] = {
-        "purchase": purchase,
-        "payment": payment,
-        "fee_payment": bought.fee_payment,
-        "transfer": bought.transfer,
-    }
-    if product_type is not None:
-        related["product"] = sale.item.product
-    return build_record(PurchaseLine, values, related)
-
-
-def _get_key(record: Transaction | Transfer | None) -> int | None:
-    """Return the key of a record that a transfer service of the user's has written already."""
-    return None if record is None or record._state.adding else record.pk
+    sale, payment, _, fee_payment, transfer = bought
+    return build_record(
+        PurchaseLine, *describe_line(sale, purchase, payment, fee_payment, transfer)
+    )
 
 
 def _build_entry(
