@@ -1,6 +1,9 @@
 """One cursor for each connection, which nobody notices."""
 
+import asyncio
+
 import pytest
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DEFAULT_DB_ALIAS, ProgrammingError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
@@ -77,3 +80,15 @@ def test_a_statement_that_fails_leaves_the_next_one_alone():
 def test_an_error_is_one_of_djangos():
     with pytest.raises(ProgrammingError), transaction.atomic():
         execute("SELECT * FROM no_such_table", (), DEFAULT_DB_ALIAS)
+
+
+def test_a_call_in_an_event_loop_is_refused_as_djangos_own_are(alice, bob):
+    alice.deposit(5)
+    alice.transfer(bob, 1)
+
+    async def move():
+        alice.transfer(bob, 1)
+
+    with pytest.raises(SynchronousOnlyOperation):
+        asyncio.run(move())
+    assert (alice.balance, bob.balance) == (4, 1)

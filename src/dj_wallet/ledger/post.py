@@ -150,7 +150,8 @@ def _commit(alias: str, work: Callable[[], R]) -> R:
 
 def _autocommit(connection: BaseDatabaseWrapper, work: Callable[[], R]) -> R:
     """Run one statement that commits by itself."""
-    connection.ensure_connection()
+    if connection.connection is None:
+        connection.ensure_connection()
     _forget_doubt(connection)
     try:
         result = work()

@@ -286,12 +286,8 @@ class Written(NamedTuple):
         return self._show(Transfer, keys[2], values, Sides(show_sides))
 
     def _show(self, model: type[M], key: int, values: dict[str, Any], related: dict[str, Any]) -> M:
-        values |= {
-            "id": key,
-            "entry_id": self.entry_id,
-            "created_at": self.now,
-            "updated_at": self.now,
-        }
+        values["id"], values["entry_id"] = key, self.entry_id
+        values["created_at"] = values["updated_at"] = self.now
         return show_record(model, values, related, self.using)
 
 
