@@ -14,11 +14,6 @@ def uuid7() -> UUID:
     return UUID(int=high | 0b10 << 62 | (noise & (1 << 62) - 1))
 
 
-def make_uuids(count: int) -> list[UUID]:
-    """Return that many version 7 UUIDs in ascending order."""
-    return [UUID(int=number) for number in make_uuid_numbers(count)]
-
-
 def make_uuid_numbers(count: int) -> list[int]:
     """Return the numbers that are version 7 UUIDs, in ascending order, as RFC 9562, section 6.2 allows.
 
