@@ -234,3 +234,13 @@ def test_looking_at_the_lines_of_a_purchase_asks_the_database_nothing(
     assert [one[:2] for one in seen] == [(purchase, shop)] * 2
     assert [one[2] for one in seen] == [one[4].withdraw for one in seen]
     assert [one[3] for one in seen] == [shop.wallet, bob.wallet]
+
+
+def test_a_line_that_is_looked_at_late_still_says_what_was_bought(alice):
+    alice.deposit(100)
+    shop = Shop.objects.create(price=3)
+    bought = shop.pk
+    purchase = alice.pay_cart(Cart().with_item(shop, 2).with_item(shop))
+    shop.pk = shop.id = None  # as one does to save a copy
+    assert [line.product_id for line in purchase.bought] == [bought, bought]
+    assert_stored([purchase, *purchase.bought])

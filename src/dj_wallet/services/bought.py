@@ -23,20 +23,16 @@ from .movements import is_customised
 
 
 class Sale(NamedTuple):
-    """A line that is to be bought, what its records say, and who gets the money: a wallet, or None for our own sales."""
+    """A line that is to be bought, what its records say, and who gets the money: a wallet, or None for our own sales.
+
+    :param product_key: the content type and the key of the product, as it is stored now; Nones if it is not
+    """
 
     item: Item
     line: Line
     receiver: Any
     meta: dict[str, Any]
-
-    @property
-    def product_key(self) -> tuple[int, Any] | tuple[None, None]:
-        """The content type and the key of the product, if it is stored."""
-        product = self.item.product
-        if not isinstance(product, models.Model) or product.pk is None:
-            return None, None
-        return find_type(product.__class__, product._state.db), product.pk
+    product_key: tuple[int | None, Any]
 
 
 class Places(NamedTuple):
@@ -160,6 +156,13 @@ class Lines(Sequence[PurchaseLine]):
         return transfer
 
 
+def find_product_key(product: Any) -> tuple[int | None, Any]:
+    """Return the content type and the key of a product, Nones if it is not stored."""
+    if not isinstance(product, models.Model) or product.pk is None:
+        return None, None
+    return find_type(product.__class__, product._state.db), product.pk
+
+
 def are_purchases_plain(sender: type, using: str) -> bool:
     """Tell whether PostgreSQL may write a purchase: nobody wants to see, or to decide on, what is written."""
     return (
@@ -227,7 +230,7 @@ def list_places(sales: Sequence[Sale]) -> list[Places]:
     """Return where the records of each sale stand."""
     transactions, transfers = count(1), count(1)
     places = []
-    for _, line, receiver, _ in sales:
+    for _, line, receiver, *_ in sales:
         is_passed_on = bool(line.net) and receiver is not None
         places.append(
             Places(
@@ -243,7 +246,7 @@ def list_places(sales: Sequence[Sale]) -> list[Places]:
 def list_sides(payer: Any, sales: Sequence[Sale]) -> list[Side]:
     """Return the transactions of the sales, in the order of their places."""
     sides = []
-    for _, line, receiver, meta in sales:
+    for _, line, receiver, meta, _ in sales:
         if line.net and receiver is not None:
             sides.append(Side(payer, "withdraw", line.net, {**meta, **SENT}))
             sides.append(Side(receiver, "deposit", line.net, {**meta, **RECEIVED}))

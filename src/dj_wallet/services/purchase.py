@@ -22,7 +22,15 @@ from dj_wallet.models import Purchase, PurchaseLine, Transaction, Transfer, Wall
 from dj_wallet.pricing import Line, Quote, price_line
 from dj_wallet.utils import get_transfer_service
 
-from .bought import Sale, describe_line, get_status, list_places, list_sides, make_numbers
+from .bought import (
+    Sale,
+    describe_line,
+    find_product_key,
+    get_status,
+    list_places,
+    list_sides,
+    make_numbers,
+)
 from .cart_at_once import pay_cart_at_once
 from .holding import find_default_wallets
 from .movements import (
@@ -447,7 +455,7 @@ def _write_at_once(
 def list_sales(order: Order, prices: Quote, receivers: Sequence[Wallet | None]) -> list[Sale]:
     """Return what is to be sold, and to whose good."""
     return [
-        Sale(item, line, receiver, _get_meta(order, item))
+        Sale(item, line, receiver, _get_meta(order, item), find_product_key(item.product))
         for item, line, receiver in zip(order.cart.items, prices.lines, receivers, strict=True)
     ]
 
@@ -577,7 +585,7 @@ def _build_entry(
     """
     payer, asset = order.wallet.pk, order.wallet.asset_id
     movements = []
-    for at, (_, line, receiver, _) in enumerate(sales):
+    for at, (_, line, receiver, *_) in enumerate(sales):
         if line.net and at not in moved:
             destination = SALES if receiver is None else receiver.pk
             movements.append(Movement(payer, destination, line.net, asset))
