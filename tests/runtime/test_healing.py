@@ -1,6 +1,7 @@
 """Whatever is killed comes back, and with it the service."""
 
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -23,6 +24,13 @@ def master_of(wallet_up: WalletUp, program: str) -> psutil.Process | None:
 def list_masters(wallet_up: WalletUp) -> list[int]:
     """Return the process numbers of all masters, once each has all its workers."""
     return [eventually(lambda name=name: master_of(wallet_up, name)).pid for name in PROGRAMS]
+
+
+def list_settled_masters(wallet_up: WalletUp) -> list[int] | None:
+    """Return the masters if none was replaced within seconds; None while what an earlier test killed still has effects."""
+    before = list_masters(wallet_up)
+    time.sleep(5)
+    return before if before == list_masters(wallet_up) else None
 
 
 def kill_and_wait(wallet_up: WalletUp, program: str, victim: psutil.Process) -> None:
@@ -71,7 +79,7 @@ def test_a_killed_master_leaves_no_worker_with_the_port(running):
 def test_a_second_supervisor_on_the_same_folder_is_refused(running, tmp_path):
     second = WalletUp(running.data)
     second.output = tmp_path / "output"
-    before = list_masters(running)
+    before = eventually(lambda: list_settled_masters(running))
     status, printed = second.run()
     assert status == 1
     assert (
